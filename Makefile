@@ -1,0 +1,70 @@
+# Everything a newcomer runs. `make` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CONFIG ?= serve_config.yaml
+# Extra arguments of pytest, the benchmarks or the training script.
+ARGS ?=
+PY := .venv/bin/python
+# Cheapest first; tests in a folder not named here still run, last.
+TEST_ORDER := $(wildcard $(addprefix tests/,unit integration engine conformance))
+TESTS = $(TEST_ORDER) $(filter-out $(TEST_ORDER) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
+
+.PHONY: help install serve test test-unit check fmt bench demo-models lock clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
+
+install: ## make .venv from the lock file; PYTHON names the interpreter
+	@requirements/install.sh
+
+serve: install ## run the gateway and its models in the foreground; CONFIG names the configuration
+	@exec $(PY) -m deployments.serve $(CONFIG)
+
+test: install ## run the whole test suite
+	$(PY) -m pytest $(TESTS) $(ARGS)
+
+test-unit: install ## run the tests that need neither Ray nor vLLM
+	$(PY) -m pytest tests/unit $(ARGS)
+
+check: install ## check format, lint, types, imports and generated documentation
+	$(PY) -m ruff format --check --output-format concise .
+	$(PY) -m ruff check .
+	$(PY) -m pyright
+	.venv/bin/lint-imports
+	$(PY) -m catalog.docs --check
+
+fmt: install ## format the code and mend what ruff can mend
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+bench: install ## run the benchmarks
+	$(PY) -m benchmarks $(ARGS)
+
+demo-models: install ## train the embedded demo models again
+	$(PY) -m models.train_demo_chat $(ARGS)
+
+# uv has an environment of its own, so that a broken lock can be mended with it.
+UV := .cache/uv/bin/uv
+UV_VERSION := 0.13.8
+# uv does not read pip's configuration, where a local copy of torch's CPU build may be named.
+PIP_FIND_LINKS ?= $(shell python3 -m pip config get global.find-links 2>/dev/null)
+COMPILE = $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-annotate --custom-compile-command "make lock" \
+	--python-version 3.11 --python-platform x86_64-manylinux_2_31 --only-binary :all: --no-python-downloads \
+	--index-strategy unsafe-best-match $(addprefix --extra-index-url ,$(PIP_EXTRA_INDEX_URL)) $(if $(UPGRADE),--upgrade)
+
+lock: $(UV) ## solve the lock files again, keeping pins that still fit; UPGRADE=1 takes the newest
+	$(COMPILE) --extra cpu --extra train --extra test --extra dev --excludes requirements/cpu-excludes.txt \
+		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file requirements/cpu.txt >/dev/null
+	$(COMPILE) --extra gpu --extra train --output-file requirements/gpu.txt >/dev/null
+
+$(UV): Makefile
+	$(or $(PYTHON),python3) -m venv .cache/uv
+	.cache/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@touch $(UV)
+
+clean: ## remove caches and build output; .venv stays
+	rm -rf .cache .hypothesis .pytest_cache .ruff_cache .import_linter_cache build dist *.egg-info
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

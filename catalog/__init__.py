@@ -1,0 +1,1 @@
+"""The words everyone shares: models, variants, GPU shapes, names, errors and settings."""

@@ -1,0 +1,156 @@
+"""The catalog: every name that a request may use, and what it leads to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from catalog.models import AdapterPool, AdapterSettings, CheckpointSettings, EngineSettings, LifecycleSettings, Task
+from catalog.models import ModelSettings, VariantSettings
+from catalog.names import parse_name
+from catalog.settings import CatalogSettings
+
+
+@dataclass(frozen=True, slots=True)
+class VariantSpec:
+    """All that a replica of one variant needs to know. Two equal specs are served by the same deployment."""
+
+    model: str
+    served_names: tuple[str, ...]
+    source: str
+    tasks: tuple[Task, ...]
+    settings: VariantSettings
+    engine: EngineSettings
+    adapters: AdapterPool | None
+    lifecycle: LifecycleSettings
+    replica_host: str
+
+    @property
+    def key(self) -> str:
+        """`<model>@<shape>`: names the variant in status, logs and labels."""
+        return f"{self.model}@{self.settings.shape}"
+
+    @property
+    def app_name(self) -> str:
+        """The Serve application of the variant: readable, safe in paths, and as unique as the key."""
+        safe = "".join(char if char.isalnum() else "-" for char in self.key)
+        return f"model-{safe[:60]}-{hashlib.sha256(self.key.encode()).hexdigest()[:8]}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever a running replica would have to be replaced."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterSpec:
+    """A LoRA adapter: where its files are, and every name that requests may use for it."""
+
+    name: str
+    names: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a name leads to: the variants that can serve it, and the adapter they need for it."""
+
+    name: str
+    kind: str
+    tasks: tuple[Task, ...]
+    variants: tuple[VariantSpec, ...]
+    lifecycle: LifecycleSettings
+    base: str | None = None
+    adapter: AdapterSpec | None = None
+    auto_promote: bool = True
+    aliases: tuple[str, ...] = field(default=())
+
+
+class Catalog:
+    """An immutable index over the settings. Look-ups are exact and case-sensitive."""
+
+    def __init__(self, settings: CatalogSettings) -> None:
+        self.settings = settings
+        host = settings.replica_host
+        self._targets: dict[str, Target] = {}
+        self._by_name: dict[str, Target] = {}
+        models = {name: model for model in settings.models for name in (model.name, *model.aliases)}
+        for model in settings.models:
+            self._add(_base_target(model, host), (model.name, *model.aliases))
+        for adapter in settings.adapters:
+            base = models[parse_name(adapter.name).base]
+            self._add(*_adapter_target(adapter, base, host, kind="adapter"))
+        for checkpoint in settings.checkpoints:
+            base = models[parse_name(checkpoint.name).base]
+            self._add(*_checkpoint_target(checkpoint, base, host))
+
+    def _add(self, target: Target, names: Iterable[str]) -> None:
+        self._targets[target.name] = target
+        for name in names:
+            # `rl:<base>:<job>` means the checkpoint of the job that was registered last.
+            self._by_name[name] = target
+
+    def find(self, name: str) -> Target | None:
+        """The target with exactly this name or alias, or None."""
+        return self._by_name.get(name)
+
+    def targets(self) -> Iterator[Target]:
+        """Every target once, in the order of the configuration."""
+        yield from self._targets.values()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Every name and alias."""
+        return tuple(self._by_name)
+
+    @cached_property
+    def variants(self) -> dict[str, VariantSpec]:
+        """Every variant by key; adapters share those of their base model."""
+        return {variant.key: variant for target in self.targets() for variant in target.variants}
+
+
+def _variants(name: str, served_names: tuple[str, ...], source: str, base: ModelSettings, pool: AdapterPool | None, host: str):
+    return tuple(
+        VariantSpec(name, served_names, source, base.tasks, variant, base.engine, pool, base.lifecycle, host)
+        for variant in base.variants
+    )
+
+
+def _base_target(model: ModelSettings, host: str) -> Target:
+    names = (model.name, *model.aliases)
+    variants = _variants(model.name, names, model.source, model, model.adapters, host)
+    return Target(model.name, "base", model.tasks, variants, model.lifecycle, aliases=model.aliases)
+
+
+def _adapter_target(
+    entry: AdapterSettings | CheckpointSettings, base: ModelSettings, host: str, kind: str
+) -> tuple[Target, tuple[str, ...]]:
+    names = _all_names(entry.name, base)
+    spec = AdapterSpec(entry.name, names, entry.source)
+    auto_promote = entry.auto_promote if isinstance(entry, CheckpointSettings) else True
+    variants = _base_target(base, host).variants
+    target = Target(entry.name, kind, base.tasks, variants, base.lifecycle, base.name, spec, auto_promote, names[1:])
+    return target, names
+
+
+def _checkpoint_target(entry: CheckpointSettings, base: ModelSettings, host: str) -> tuple[Target, tuple[str, ...]]:
+    if entry.kind == "adapter":
+        return _adapter_target(entry, base, host, kind="checkpoint")
+    names = _all_names(entry.name, base)
+    variants = _variants(entry.name, names, entry.source, base, None, host)
+    target = Target(
+        entry.name, "checkpoint", base.tasks, variants, base.lifecycle, base.name, None, entry.auto_promote, names[1:]
+    )
+    return target, names
+
+
+def _all_names(name: str, base: ModelSettings) -> tuple[str, ...]:
+    """The name itself first, then the same under the base model's other names, then those without a checkpoint."""
+    parsed = parse_name(name)
+    bases = dict.fromkeys([parsed.base, base.name, *base.aliases])
+    if parsed.kind == "peft":
+        return tuple(f"peft:{each}:{parsed.job}" for each in bases)
+    full = [f"rl:{each}:{parsed.job}:{parsed.checkpoint}" for each in bases]
+    return (*full, *(f"rl:{each}:{parsed.job}" for each in bases))

@@ -1,0 +1,226 @@
+"""Every error raymux reports to a caller, and the one shape it is reported in.
+
+RaymuxError
+├── RequestError                the caller must change the request (4xx)
+│   ├── InvalidRequest          400 invalid_request
+│   ├── ContextLengthExceeded   400 context_length_exceeded
+│   ├── InvalidGpuPreference    400 invalid_gpu_preference
+│   ├── GpuNotSupported         400 gpu_not_supported_for_model
+│   ├── AdapterRejected         400 adapter_rejected
+│   ├── PermissionDenied        403 permission_denied
+│   ├── ModelNotFound           404 model_not_found
+│   ├── PathNotFound            404 not_found
+│   ├── MethodNotAllowed        405 method_not_allowed
+│   ├── ModelNotPromoted        409 model_not_promoted
+│   ├── PayloadTooLarge         413 payload_too_large
+│   └── UnsupportedMediaType    415 unsupported_media_type
+└── ServiceError                the same request may succeed later (5xx)
+    ├── InternalError           500 internal_error
+    ├── UpstreamError           502 upstream_error
+    ├── EmptyResponse           502 empty_response
+    ├── ModelLoading            503 model_loading
+    ├── ModelStopped            503 model_stopped
+    ├── ModelFailed             503 model_failed
+    ├── GatewayNotReady         503 gateway_not_ready
+    └── DeadlineExceeded        504 deadline_exceeded
+
+An error is built from its message and keywords and survives pickling, because Ray carries errors between processes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+MAX_RETRY_AFTER_S = 120
+
+
+class RaymuxError(Exception):
+    """An error with a status, a code and a message that says what to do next.
+
+    `param` names the offending field of the request, `retry_after_s` (seconds, capped at 120) becomes `Retry-After`.
+    """
+
+    status = 500
+    code = "internal_error"
+    type = "server_error"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.message, self.param, self.retry_after_s)
+
+    def body(self, request_id: str | None = None) -> dict[str, Any]:
+        """The JSON object of the error, in the shape of OpenAI's API reference."""
+        return error_body(
+            self.message, type_=self.type, code=self.code, param=self.param, request_id=request_id
+        )
+
+    def headers(self) -> dict[str, str]:
+        """Response headers that belong to the error: `Retry-After` where a retry may help."""
+        if self.retry_after_s is None:
+            return {}
+        return {"retry-after": str(min(MAX_RETRY_AFTER_S, max(1, round(self.retry_after_s))))}
+
+
+def _rebuild(
+    cls: type[RaymuxError], message: str, param: str | None, retry_after_s: float | None
+) -> RaymuxError:
+    return cls(message, param=param, retry_after_s=retry_after_s)
+
+
+def error_body(
+    message: str, *, type_: str, code: str, param: str | None = None, request_id: str | None = None
+) -> dict[str, Any]:
+    """`{"error": {...}}` as OpenAI's clients read it, with the request id added."""
+    return {
+        "error": {"message": message, "type": type_, "param": param, "code": code, "request_id": request_id}
+    }
+
+
+class RequestError(RaymuxError):
+    """The caller must change the request."""
+
+    status = 400
+    code = "invalid_request"
+    type = "invalid_request_error"
+
+
+class InvalidRequest(RequestError):
+    """The request is malformed, or a value in it is out of its range."""
+
+
+class ContextLengthExceeded(RequestError):
+    """Prompt and requested completion do not fit the model's context."""
+
+    code = "context_length_exceeded"
+
+
+class InvalidGpuPreference(RequestError):
+    """The preference is no list of GPU shapes."""
+
+    code = "invalid_gpu_preference"
+
+
+class GpuNotSupported(RequestError):
+    """The model has no variant of a preferred shape."""
+
+    code = "gpu_not_supported_for_model"
+
+
+class AdapterRejected(RequestError):
+    """The adapter's files cannot be served on its base model."""
+
+    code = "adapter_rejected"
+
+
+class PermissionDenied(RequestError):
+    """The caller may not do this."""
+
+    status = 403
+    code = "permission_denied"
+    type = "permission_error"
+
+
+class ModelNotFound(RequestError):
+    """No model, adapter or checkpoint has exactly this name."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class PathNotFound(RequestError):
+    """No endpoint has this path."""
+
+    status = 404
+    code = "not_found"
+
+
+class MethodNotAllowed(RequestError):
+    """The endpoint exists, but not for this method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class ModelNotPromoted(RequestError):
+    """The checkpoint waits for a promotion, and `auto_promote` is off."""
+
+    status = 409
+    code = "model_not_promoted"
+
+
+class PayloadTooLarge(RequestError):
+    """The body is larger than the gateway accepts."""
+
+    status = 413
+    code = "payload_too_large"
+
+
+class UnsupportedMediaType(RequestError):
+    """The body is not JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class ServiceError(RaymuxError):
+    """The same request may succeed later."""
+
+    status = 503
+    code = "service_unavailable"
+
+
+class InternalError(ServiceError):
+    """A fault of raymux itself."""
+
+    status = 500
+    code = "internal_error"
+
+
+class UpstreamError(ServiceError):
+    """An engine answered badly, or went away while it answered."""
+
+    status = 502
+    code = "upstream_error"
+
+
+class EmptyResponse(ServiceError):
+    """An engine answered without content."""
+
+    status = 502
+    code = "empty_response"
+
+
+class ModelLoading(ServiceError):
+    """The model is starting, and the caller asked not to wait or has waited long enough."""
+
+    code = "model_loading"
+
+
+class ModelStopped(ServiceError):
+    """The model was stopped by hand."""
+
+    code = "model_stopped"
+
+
+class ModelFailed(ServiceError):
+    """The model could not start; the message holds the reason."""
+
+    code = "model_failed"
+
+
+class GatewayNotReady(ServiceError):
+    """The gateway has not yet received the catalog."""
+
+    code = "gateway_not_ready"
+
+
+class DeadlineExceeded(ServiceError):
+    """The request took longer than its deadline."""
+
+    status = 504
+    code = "deadline_exceeded"

@@ -1,0 +1,46 @@
+"""GPU shapes: what a variant asks for, written `TYPE` or `TYPE:COUNT`, or `CPU`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+# The accelerator types that Ray labels nodes with, by the names operators write.
+GPU_TYPES = ("A10G", "L4", "T4", "L40S", "A100", "H100", "H200", "B200")
+MAX_GPU_COUNT = 64
+
+_SHAPE = re.compile(r"([A-Z][A-Z0-9]*)(?::([1-9][0-9]{0,2}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class GpuShape:
+    """`count` accelerators of `type`; the shape `CPU` has no accelerator and a count of 0."""
+
+    type: str
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> GpuShape:
+        """Read a shape such as `A10G`, `L40S:2` or `CPU`.
+
+        Raises ValueError, with what is allowed, for an unknown type, a count of 0 or above 64, or other spellings.
+        """
+        if text == "CPU":
+            return CPU
+        match = _SHAPE.fullmatch(text) if len(text) <= 16 else None
+        if match is None or match[1] not in GPU_TYPES:
+            raise ValueError(f"a shape is CPU, TYPE or TYPE:COUNT with TYPE one of {', '.join(GPU_TYPES)}")
+        count = int(match[2] or 1)
+        if count > MAX_GPU_COUNT:
+            raise ValueError(f"a shape has at most {MAX_GPU_COUNT} GPUs")
+        return cls(match[1], count)
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.count == 0
+
+    def __str__(self) -> str:
+        return self.type if self.count <= 1 else f"{self.type}:{self.count}"
+
+
+CPU = GpuShape("CPU", 0)

@@ -1,0 +1,158 @@
+"""What an operator writes about a model: its weights, its variants, how its engine runs, its adapters and checkpoints."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from catalog.gpus import GpuShape
+from catalog.names import AdapterName, BaseName, CheckpointName, parse_name
+
+
+class Settings(BaseModel):
+    """Base of every configuration model: frozen, and an unknown field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Task(StrEnum):
+    """What a model can be asked to do."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+    SCORE = "score"
+
+
+def _shape(text: str) -> str:
+    return str(GpuShape.parse(text))
+
+
+ShapeText = Annotated[str, AfterValidator(_shape)]
+
+# Set by raymux for every engine, so an operator may not set them a second time.
+RESERVED_ENGINE_ARGS = frozenset(
+    {
+        "model", "served_model_name", "host", "port", "uds", "api_key", "enable_lora", "max_loras", "max_cpu_loras",
+        "max_lora_rank", "lora_modules", "tensor_parallel_size", "pipeline_parallel_size",
+        "distributed_executor_backend", "runner", "dtype", "max_model_len", "max_num_seqs", "enforce_eager",
+        "gpu_memory_utilization", "trust_remote_code", "allowed_local_media_path",
+    }
+)  # fmt: skip
+
+
+class EmulatedEngine(Settings):
+    """How the emulated engine paces itself. It repeats a fixed vocabulary and knows no language."""
+
+    token_interval_ms: float = Field(5.0, ge=0, le=10_000, description="Time from one token to the next, milliseconds.")
+    prefill_ms: float = Field(0.0, ge=0, le=60_000, description="Time to the first token, milliseconds.")
+    start_s: float = Field(0.0, ge=0, le=600, description="Time the engine takes to start, seconds.")
+    fail_start: str = Field("", max_length=200, description="When set, every start fails with this reason.")
+
+
+class EngineSettings(Settings):
+    """How a model's engine runs. Defaults are vLLM's own unless said otherwise."""
+
+    kind: Literal["vllm", "emulated"] = Field(
+        "vllm", description="`vllm`, or `emulated`: a paced stand-in for tests and benchmarks that needs no weights."
+    )
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="Type of the weights.")
+    max_model_len: int | None = Field(None, ge=16, le=10_000_000, description="Context length, tokens.")
+    max_num_seqs: int | None = Field(None, ge=1, le=8192, description="Sequences one replica decodes at once.")
+    enforce_eager: bool = Field(False, description="Skip graph capture and compilation: starts faster, runs slower.")
+    gpu_memory_utilization: float | None = Field(
+        None, gt=0, le=1, description="Share of the GPU's memory this engine takes, 0 to 1."
+    )
+    cpu_kv_cache_gib: int = Field(1, ge=1, le=1024, description="Memory for the KV cache of a CPU variant, GiB.")
+    args: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Further engine arguments by vLLM's names with underscores, e.g. `tool_call_parser: hermes`.",
+    )
+    emulated: EmulatedEngine = Field(EmulatedEngine(), description="Pace of the emulated engine.")
+
+    @model_validator(mode="after")
+    def _no_reserved_args(self) -> EngineSettings:
+        reserved = sorted(RESERVED_ENGINE_ARGS & {name.replace("-", "_") for name in self.args})
+        if reserved:
+            raise ValueError(f"args may not set {', '.join(reserved)}: raymux sets it, or a field of its own does")
+        return self
+
+
+class VariantSettings(Settings):
+    """One way to run a model: a GPU shape, and how many replicas of it."""
+
+    shape: ShapeText = Field(description="`TYPE`, `TYPE:COUNT` or `CPU`.")
+    max_replicas: int = Field(1, ge=1, le=1000, description="Most replicas of this variant.")
+    num_cpus: float = Field(1.0, ge=0, le=1024, description="Logical CPUs Ray reserves for a replica.")
+    target_ongoing_requests: int = Field(
+        32, ge=1, le=100_000, description="Ongoing requests one replica should have; more ask for another replica."
+    )
+
+
+class LifecycleSettings(Settings):
+    """When a model starts, waits and leaves."""
+
+    idle_timeout_s: float = Field(300, ge=1, le=86_400, description="Time without a request before the last replica goes.")
+    cold_start_timeout_s: float = Field(600, ge=1, le=7_200, description="Longest wait of a request for a start.")
+    drain_timeout_s: float = Field(600, ge=1, le=7_200, description="Time running requests get when a replica leaves.")
+    retry_backoff_s: float = Field(
+        5, ge=0.1, le=600, description="Wait after a failed start before the next try; doubles with each failure, up to 300."
+    )
+
+
+class AdapterPool(Settings):
+    """How many LoRA adapters a replica of the model holds."""
+
+    max_adapters_per_replica: int = Field(4, ge=1, le=256, description="Adapters a replica holds before the least recently used leaves.")
+    max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = Field(16, description="Largest adapter rank.")
+
+
+class ModelSettings(Settings):
+    """A base model and how it is served."""
+
+    name: BaseName = Field(description="The name requests use.")
+    aliases: tuple[BaseName, ...] = Field((), max_length=32, description="Further names of the same model.")
+    source: str = Field(
+        min_length=1, max_length=1024,
+        description="Weights: a folder (relative to the project), `package:<module>/<folder>` inside an installed"
+        " Python package, or a hub id such as `Qwen/Qwen3-0.6B`.",
+    )  # fmt: skip
+    tasks: tuple[Task, ...] = Field((Task.GENERATE,), min_length=1, description="`generate`, or `embed` and `score`.")
+    variants: tuple[VariantSettings, ...] = Field(min_length=1, max_length=16, description="In order of preference.")
+    engine: EngineSettings = Field(EngineSettings(), description="How the engine runs.")
+    adapters: AdapterPool | None = Field(None, description="Set it to serve LoRA adapters of this model.")
+    lifecycle: LifecycleSettings = Field(LifecycleSettings(), description="When it starts and leaves.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSettings:
+        shapes = [variant.shape for variant in self.variants]
+        if len(set(shapes)) != len(shapes):
+            raise ValueError("variants: each shape may be listed once")
+        if Task.GENERATE in self.tasks and len(self.tasks) > 1:
+            raise ValueError("tasks: a model either generates, or embeds and scores")
+        if self.adapters is not None and Task.GENERATE not in self.tasks:
+            raise ValueError("adapters: only a model that generates serves adapters")
+        return self
+
+
+class AdapterSettings(Settings):
+    """A LoRA adapter, served on its base model's replicas."""
+
+    name: AdapterName = Field(description="`peft:<base>:<job>`.")
+    source: str = Field(min_length=1, max_length=1024, description="Folder of the adapter in PEFT's format.")
+
+
+class CheckpointSettings(Settings):
+    """An RL checkpoint: full weights become a deployment of their own, an adapter joins its base model's replicas."""
+
+    name: CheckpointName = Field(description="`rl:<base>:<job>:<checkpoint>`.")
+    source: str = Field(min_length=1, max_length=1024, description="Folder of the checkpoint.")
+    kind: Literal["full", "adapter"] = Field("full", description="Full weights, or a LoRA adapter.")
+    auto_promote: bool = Field(True, description="Whether the first request promotes it.")
+
+    @model_validator(mode="after")
+    def _names_a_checkpoint(self) -> CheckpointSettings:
+        if parse_name(self.name).checkpoint is None:
+            raise ValueError("name: expected rl:<base>:<job>:<checkpoint>")
+        return self

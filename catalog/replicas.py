@@ -1,0 +1,87 @@
+"""What replicas, manager and gateways tell each other about engine replicas and variants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ReplicaState(StrEnum):
+    """Where a replica is in its life. Only a ready one is offered requests."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    GONE = "gone"
+    FAILED = "failed"
+
+
+class StartStep(StrEnum):
+    """The steps of a cold start, in order. `scheduling` lasts until the replica's process runs our code."""
+
+    SCHEDULING = "scheduling"
+    IMPORTING = "importing"
+    LOADING = "loading"
+    WARMING_UP = "warming_up"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaReport:
+    """What a replica says of itself, once a second and at every change. Times are seconds since the epoch.
+
+    `address` is `host:port` of its HTTP server, and `secret` what that server asks for; both are empty until it is
+    ready. `running` and `waiting` count requests in the engine, `kv_usage_ratio` is 0 to 1.
+    """
+
+    replica_id: str
+    variant: str
+    fingerprint: str
+    state: ReplicaState
+    sent_at_s: float
+    address: str = ""
+    secret: str = field(default="", repr=False)
+    step: StartStep | None = None
+    step_durations_s: dict[str, float] = field(default_factory=dict)
+    created_at_s: float = 0.0
+    reason: str = ""
+    running: int = 0
+    waiting: int = 0
+    kv_usage_ratio: float = 0.0
+    adapters: tuple[str, ...] = ()
+    node: str = ""
+    pid: int = 0
+
+
+class VariantState(StrEnum):
+    """The state of a variant, as `GET /v1/status` shows it."""
+
+    COLD = "cold"
+    SCHEDULING = "scheduling"
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class ColdStart:
+    """The last start of a variant that took place, by step in seconds; `total_s` from request to ready."""
+
+    at_s: float
+    total_s: float
+    steps_s: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class VariantStatus:
+    """What the manager knows of one variant. `expected_start_s` is learned from its own past starts."""
+
+    variant: str
+    state: VariantState
+    step: StartStep | None = None
+    since_s: float = 0.0
+    expected_start_s: float = 30.0
+    last_start: ColdStart | None = None
+    last_error: str = ""
+    retry_at_s: float | None = None

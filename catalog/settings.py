@@ -1,0 +1,72 @@
+"""What `user_config` holds: the catalog for the model manager, and the gateway's own settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
+from catalog.names import parse_name
+
+
+class CatalogSettings(Settings):
+    """Every model, adapter and checkpoint: the `user_config` of the ModelManager deployment."""
+
+    models: tuple[ModelSettings, ...] = Field(min_length=1, max_length=10_000, description="Base models.")
+    adapters: tuple[AdapterSettings, ...] = Field((), max_length=100_000, description="LoRA adapters.")
+    checkpoints: tuple[CheckpointSettings, ...] = Field((), max_length=100_000, description="RL checkpoints.")
+    replica_host: Literal["loopback", "node"] = Field(
+        "loopback",
+        description="Where engine replicas listen: `loopback` on one machine, `node` (the node's own address) on a"
+        " cluster of several. Replicas answer only gateways, which know each replica's secret.",
+    )
+
+    @model_validator(mode="after")
+    def _names_are_unique_and_known(self) -> CatalogSettings:
+        seen: set[str] = set()
+        for where, name in self._names():
+            if name in seen:
+                raise ValueError(f"{where}: the name {name} is taken already")
+            seen.add(name)
+        bases = {name: model for model in self.models for name in (model.name, *model.aliases)}
+        for where, entry in self._derived():
+            base = bases.get(parse_name(entry.name).base)
+            if base is None:
+                raise ValueError(f"{where}.name: no model is named {parse_name(entry.name).base}")
+            full = isinstance(entry, CheckpointSettings) and entry.kind == "full"
+            if not full and base.adapters is None:
+                raise ValueError(f"{where}: the model {base.name} has no `adapters:` section, so it serves none")
+        return self
+
+    def _names(self) -> Iterator[tuple[str, str]]:
+        for index, model in enumerate(self.models):
+            yield f"models.{index}.name", model.name
+            yield from ((f"models.{index}.aliases", alias) for alias in model.aliases)
+        yield from ((f"{where}.name", entry.name) for where, entry in self._derived())
+
+    def _derived(self) -> Iterator[tuple[str, AdapterSettings | CheckpointSettings]]:
+        yield from ((f"adapters.{index}", adapter) for index, adapter in enumerate(self.adapters))
+        yield from ((f"checkpoints.{index}", checkpoint) for index, checkpoint in enumerate(self.checkpoints))
+
+
+class DefaultModels(Settings):
+    """The model an endpoint uses when a request names none."""
+
+    chat: str | None = Field(None, description="For chat, completions, responses, messages and tokenize.")
+    embeddings: str | None = Field(None, description="For embeddings.")
+    rerank: str | None = Field(None, description="For rerank and score.")
+
+
+class GatewaySettings(Settings):
+    """The `user_config` of the Gateway deployment."""
+
+    defaults: DefaultModels = Field(DefaultModels(), description="Models of requests that name none.")
+    max_body_bytes: int = Field(
+        10 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body, bytes; a larger one gets 413."
+    )
+    comment_interval_s: float = Field(
+        5.0, ge=0.1, le=60, description="Time between the SSE comments a stream gets while its model starts."
+    )
+    connect_timeout_s: float = Field(5.0, ge=0.1, le=60, description="Time to connect to a replica.")

@@ -1,0 +1,49 @@
+"""Where weights are: turns a `source` of the configuration into the folder or hub id that an engine loads."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+# The folder that holds the rooms; relative sources start here, on every node of a cluster.
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+class SourceNotFound(ValueError):
+    """The source leads to no files; the message names the source as the operator wrote it."""
+
+
+def locate(source: str) -> str:
+    """A folder's absolute path, or the source itself when it is a hub id (`owner/name` that is no folder here).
+
+    Raises SourceNotFound when it is neither.
+    """
+    if source.startswith("package:"):
+        return str(_in_package(source))
+    path = Path(source) if source.startswith("/") else PROJECT / source
+    if path.is_dir():
+        return str(path)
+    if _looks_like_hub_id(source):
+        return source
+    raise SourceNotFound(f"no folder at source {source!r}")
+
+
+def is_local(location: str) -> bool:
+    """Whether a located source is a folder, so that no hub needs to be asked."""
+    return location.startswith("/")
+
+
+def _in_package(source: str) -> Path:
+    module, _, folder = source.removeprefix("package:").partition("/")
+    spec = importlib.util.find_spec(module) if module.isidentifier() else None
+    for root in (spec.submodule_search_locations or []) if spec else []:
+        path = Path(root) / folder
+        if path.is_dir():
+            return path
+    raise SourceNotFound(f"no installed package holds source {source!r}")
+
+
+def _looks_like_hub_id(source: str) -> bool:
+    owner, slash, name = source.partition("/")
+    # Folders of this project are not hub ids, so a mistyped path fails here and not at a hub.
+    return bool(slash and owner and name) and "/" not in name and not (PROJECT / owner).exists() and owner != "."

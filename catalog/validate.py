@@ -1,0 +1,28 @@
+"""Check a Serve configuration before it runs: `python -m catalog.validate serve_config.yaml`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from catalog.catalog import Catalog
+from catalog.loading import ConfigError, load
+
+
+def main(arguments: list[str]) -> int:
+    """Print one line; 0 when the file is right, 1 when it is not, 2 for a wrong call."""
+    if len(arguments) != 1:
+        print("usage: python -m catalog.validate serve_config.yaml", file=sys.stderr)
+        return 2
+    try:
+        config = load(Path(arguments[0]))
+    except ConfigError as error:
+        print(f"{arguments[0]}: {error}", file=sys.stderr)
+        return 1
+    targets = list(Catalog(config.catalog).targets())
+    print(f"{arguments[0]}: {len(targets)} models, adapters and checkpoints; listens on {config.host}:{config.port}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

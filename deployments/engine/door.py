@@ -1,0 +1,161 @@
+"""The door of a replica: an ASGI layer in front of the engine's own app.
+
+It lets in only the gateway, refuses work while the replica drains, makes sure an adapter is loaded before its request
+runs, counts what runs, and tells the gateway what each request used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import Protocol
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from catalog.catalog import AdapterSpec
+from catalog.errors import RaymuxError, UpstreamError
+from deployments.engine.base import TokenCount, current_tokens
+from deployments.wire import ADAPTER_HEADER, RETRY_HEADER, SECRET_HEADER, USAGE_HEADER, Usage, decode_adapter, encode_usage, usage_trailer
+
+
+class AdapterLeases(Protocol):
+    """Gives an adapter for the time of one request."""
+
+    def lease(self, spec: AdapterSpec) -> AbstractAsyncContextManager[None]: ...
+
+
+class Tally:
+    """Requests inside the replica, and since when there have been none (monotonic seconds)."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.idle_since_s = time.monotonic()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Count one request for as long as the block runs."""
+        self.running += 1
+        self._empty.clear()
+        try:
+            yield
+        finally:
+            self.running -= 1
+            if self.running == 0:
+                self.idle_since_s = time.monotonic()
+                self._empty.set()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds without a request; 0 while one runs."""
+        return 0.0 if self.running else time.monotonic() - self.idle_since_s
+
+    async def wait_empty(self) -> None:
+        """Return once no request runs."""
+        await self._empty.wait()
+
+
+class Door:
+    """ASGI app that guards `app`."""
+
+    def __init__(self, app: ASGIApp, secret: str, adapters: AdapterLeases | None, tally: Tally) -> None:
+        self._app = app
+        self._secret = secret.encode()
+        self._adapters = adapters
+        self._tally = tally
+        self.draining = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"a replica serves HTTP only, not {scope['type']}")
+        headers = dict(scope["headers"])
+        if not hmac.compare_digest(headers.get(SECRET_HEADER, b""), self._secret):
+            await _refuse(send, 403, b"replicas answer their gateway only")
+        elif self.draining:
+            await _refuse(send, 503, b"draining", retry=True)
+        else:
+            with self._tally.one():
+                await self._admit(scope, receive, send, headers.get(ADAPTER_HEADER))
+
+    async def _admit(self, scope: Scope, receive: Receive, send: Send, adapter: bytes | None) -> None:
+        if adapter is None:
+            await self._serve(scope, receive, send)
+            return
+        try:
+            lease = self._leases().lease(decode_adapter(adapter))
+            await lease.__aenter__()
+        except RaymuxError as error:
+            await _answer(send, error.status, error.body())
+            return
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            await lease.__aexit__(None, None, None)
+
+    def _leases(self) -> AdapterLeases:
+        if self._adapters is None:
+            raise UpstreamError("The model serves no adapters.")
+        return self._adapters
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        counted = CountedSend(send)
+        token = current_tokens.set(counted.tokens)
+        try:
+            await self._app(scope, receive, counted)
+        finally:
+            current_tokens.reset(token)
+
+
+class CountedSend:
+    """Passes a reply on, and adds what it used: as a header to a single body, as a trailer to an event stream."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.tokens = TokenCount()
+        self._begun_s = time.perf_counter()
+        self._first_ms = 0.0
+        self._start: Message | None = None
+        self._is_event_stream = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start = message
+            return
+        if message["type"] == "http.response.body":
+            if self._start is not None:
+                await self._begin(message)
+            if self._is_event_stream and not message.get("more_body", False):
+                message = {**message, "body": message.get("body", b"") + usage_trailer(self._usage())}
+        await self._send(message)
+
+    async def _begin(self, body: Message) -> None:
+        start, self._start = self._start, None
+        assert start is not None
+        self._first_ms = (time.perf_counter() - self._begun_s) * 1000
+        if not body.get("more_body", False):
+            start = {**start, "headers": [*start["headers"], (USAGE_HEADER, encode_usage(self._usage()))]}
+        else:
+            content_type = dict(start["headers"]).get(b"content-type", b"")
+            self._is_event_stream = content_type.startswith(b"text/event-stream")
+        await self._send(start)
+
+    def _usage(self) -> Usage:
+        total_ms = (time.perf_counter() - self._begun_s) * 1000
+        return Usage(self.tokens.prompt_tokens, self.tokens.completion_tokens, self._first_ms, total_ms)
+
+
+async def _refuse(send: Send, status: int, reason: bytes, *, retry: bool = False) -> None:
+    headers = [(RETRY_HEADER, reason)] if retry else []
+    await _answer(send, status, UpstreamError(reason.decode()).body(), headers)
+
+
+async def _answer(send: Send, status: int, body: dict, headers: list[tuple[bytes, bytes]] | None = None) -> None:
+    content = json.dumps(body).encode()
+    fixed = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": [*fixed, *(headers or [])]})
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,150 @@
+"""The emulated engine: paced and deterministic, with the interface of an engine's OpenAI server.
+
+For tests and benchmarks of everything around an engine. It knows no language: each token is the next of a fixed list
+of words. A model uses it only where its configuration says `engine: {kind: emulated}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from catalog.errors import InvalidRequest
+from catalog.models import EmulatedEngine
+from catalog.replicas import StartStep
+from deployments.engine.base import EngineLoad, current_tokens
+
+WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+DEFAULT_MAX_TOKENS = 16
+EMBEDDING_WIDTH = 8
+
+
+class EmulatedEngineServer:
+    """An engine that costs no GPU, no weights and almost no CPU."""
+
+    app: ASGIApp
+
+    def __init__(self, settings: EmulatedEngine, served_name: str) -> None:
+        self._settings = settings
+        self._served_name = served_name
+        self._adapters: set[str] = set()
+        self._running = 0
+        self._alive = False
+        self.app = Starlette(
+            routes=[
+                Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/v1/completions", self._completion, methods=["POST"]),
+                Route("/v1/embeddings", self._embeddings, methods=["POST"]),
+            ]
+        )
+
+    async def start(self, on_step: Callable[[StartStep], None]) -> None:
+        on_step(StartStep.LOADING)
+        await asyncio.sleep(self._settings.start_s)
+        if self._settings.fail_start:
+            raise RuntimeError(self._settings.fail_start)
+        self._alive = True
+
+    async def load_adapter(self, names: tuple[str, ...], path: str) -> None:
+        self._adapters.update(names)
+
+    async def unload_adapter(self, names: tuple[str, ...]) -> None:
+        self._adapters.difference_update(names)
+
+    def load(self) -> EngineLoad:
+        return EngineLoad(running=self._running)
+
+    def is_alive(self) -> bool:
+        return self._alive
+
+    async def stop(self) -> None:
+        self._alive = False
+
+    async def _chat(self, request: Request) -> Response:
+        return await self._reply(
+            request,
+            "chat.completion",
+            whole=lambda text: {"message": {"role": "assistant", "content": text}},
+            part=lambda text: {"delta": {"role": "assistant", "content": text}},
+        )
+
+    async def _completion(self, request: Request) -> Response:
+        return await self._reply(
+            request, "text_completion", whole=lambda text: {"text": text}, part=lambda text: {"text": text}
+        )
+
+    async def _embeddings(self, request: Request) -> Response:
+        body = await request.json()
+        inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
+        data = [
+            {"object": "embedding", "index": index, "embedding": [float(len(str(text)))] * EMBEDDING_WIDTH}
+            for index, text in enumerate(inputs)
+        ]
+        usage = {"prompt_tokens": len(inputs), "total_tokens": len(inputs)}
+        return JSONResponse({"object": "list", "data": data, "model": self._served_name, "usage": usage})
+
+    async def _reply(
+        self, request: Request, kind: str, whole: Callable[[str], dict], part: Callable[[str], dict]
+    ) -> Response:
+        body = await request.json()
+        num_tokens = body.get("max_tokens") or body.get("max_completion_tokens") or DEFAULT_MAX_TOKENS
+        if not isinstance(num_tokens, int) or num_tokens < 1:
+            return JSONResponse(InvalidRequest("max_tokens must be at least 1", param="max_tokens").body(), 400)
+        model = body.get("model") or self._served_name
+        prompt_tokens = len(json.dumps(body.get("messages") or body.get("prompt") or "").split())
+        head = {"id": f"emulated-{time.time_ns():x}", "created": int(time.time()), "model": model}
+        usage = {
+            "prompt_tokens": prompt_tokens, "completion_tokens": num_tokens, "total_tokens": prompt_tokens + num_tokens,
+        }  # fmt: skip
+        if body.get("stream"):
+            head["object"] = "chat.completion.chunk" if kind == "chat.completion" else kind
+            wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
+            events = self._events(head, part, num_tokens, prompt_tokens, usage if wants_usage else None)
+            return StreamingResponse(events, media_type="text/event-stream")
+        text = "".join([word async for word in self._words(num_tokens, prompt_tokens)])
+        choice: dict[str, Any] = {"index": 0, **whole(text), "logprobs": None, "finish_reason": "length"}
+        return JSONResponse({**head, "object": kind, "choices": [choice], "usage": usage})
+
+    async def _events(
+        self, head: dict, part: Callable[[str], dict], num_tokens: int, prompt_tokens: int, usage: dict | None
+    ) -> AsyncIterator[bytes]:
+        left = num_tokens
+        async for word in self._words(num_tokens, prompt_tokens):
+            left -= 1
+            choice = {"index": 0, **part(word), "finish_reason": None if left else "length"}
+            yield _event({**head, "choices": [choice]})
+        if usage is not None:
+            yield _event({**head, "choices": [], "usage": usage})
+        yield b"data: [DONE]\n\n"
+
+    async def _words(self, num_tokens: int, prompt_tokens: int) -> AsyncIterator[str]:
+        """The tokens, each at its time: late ones are not followed by later ones still."""
+        count = current_tokens.get()
+        if count is not None:
+            count.prompt_tokens = prompt_tokens
+        loop = asyncio.get_running_loop()
+        due_s = loop.time() + self._settings.prefill_ms / 1000
+        self._running += 1
+        try:
+            for index in range(num_tokens):
+                due_s += self._settings.token_interval_ms / 1000
+                if (wait_s := due_s - loop.time()) > 0:
+                    await asyncio.sleep(wait_s)
+                if count is not None:
+                    count.completion_tokens += 1
+                yield WORDS[index % len(WORDS)] + " "
+        finally:
+            self._running -= 1
+
+
+def _event(data: dict) -> bytes:
+    return b"data: " + json.dumps(data, separators=(",", ":")).encode() + b"\n\n"

@@ -1,0 +1,210 @@
+"""One engine replica: a Serve replica that runs an engine and its HTTP server, and tells the manager how it fares."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import re
+import secrets
+import socket
+import time
+from dataclasses import replace
+from typing import Any
+
+import ray
+import uvicorn
+from ray import serve
+
+from catalog.catalog import AdapterSpec, VariantSpec
+from catalog.replicas import ReplicaReport, ReplicaState, StartStep
+from catalog.sources import SourceNotFound
+from deployments.applications import manager_handle
+from deployments.engine.adapters import AdapterShelf
+from deployments.engine.base import Engine
+from deployments.engine.door import Door, Tally
+from deployments.engine.emulator import EmulatedEngineServer
+
+logger = logging.getLogger("ray.serve")
+
+REPORT_INTERVAL_S = 1.0
+WATCH_INTERVAL_S = 0.1
+
+_PATH = re.compile(r"(?:/[\w.@-]+){2,}/?")
+
+
+class EngineReplica:
+    """The class Serve deploys for a variant; its constructor returns when the engine is ready."""
+
+    async def __init__(self, spec: VariantSpec) -> None:
+        context = serve.get_replica_context()
+        self._spec = spec
+        self._manager = manager_handle()
+        self._tally = Tally()
+        self._engine = make_engine(spec)
+        self._shelf = AdapterShelf(self._engine, spec.adapters, spec.source) if spec.adapters else None
+        self._step_began_s = time.time()
+        self._report = ReplicaReport(
+            replica_id=context.replica_id.unique_id,
+            variant=spec.key,
+            fingerprint=spec.fingerprint,
+            state=ReplicaState.STARTING,
+            sent_at_s=time.time(),
+            created_at_s=time.time(),
+            node=ray.util.get_node_ip_address(),
+            pid=os.getpid(),
+        )
+        self._changed = asyncio.Event()
+        self._tasks = [asyncio.create_task(self._keep_reporting())]
+        try:
+            await self._start()
+        except Exception as error:
+            logger.exception("engine of %s failed to start", spec.key)
+            await self._leave(ReplicaState.FAILED, reason=_reason(error))
+            raise
+        self._tasks.append(asyncio.create_task(self._watch_engine()))
+
+    async def _start(self) -> None:
+        await self._engine.start(self._enter_step)
+        secret = secrets.token_urlsafe(32)
+        self._door = Door(self._engine.app, secret, self._shelf, self._tally)
+        self._server, address = await start_server(self._door, self._host())
+        self._end_step()
+        self._say(state=ReplicaState.READY, step=None, address=address, secret=secret)
+
+    def _host(self) -> str:
+        return "127.0.0.1" if self._spec.replica_host == "loopback" else self._report.node
+
+    def _enter_step(self, step: StartStep) -> None:
+        self._end_step()
+        self._say(step=step)
+
+    def _end_step(self) -> None:
+        now_s = time.time()
+        if self._report.step is not None:
+            durations = {**self._report.step_durations_s, self._report.step: round(now_s - self._step_began_s, 3)}
+            self._report = replace(self._report, step_durations_s=durations)
+        self._step_began_s = now_s
+
+    def _say(self, **changes: Any) -> None:
+        self._report = replace(self._report, **changes)
+        self._changed.set()
+
+    def _snapshot(self) -> ReplicaReport:
+        load = self._engine.load()
+        return replace(
+            self._report,
+            sent_at_s=time.time(),
+            running=load.running,
+            waiting=load.waiting,
+            kv_usage_ratio=load.kv_usage_ratio,
+            adapters=self._shelf.names if self._shelf else (),
+        )
+
+    async def _keep_reporting(self) -> None:
+        while True:
+            self._changed.clear()
+            await self._send()
+            try:
+                await asyncio.wait_for(self._changed.wait(), REPORT_INTERVAL_S)
+            except TimeoutError:
+                continue
+
+    async def _send(self) -> None:
+        try:
+            await asyncio.wait_for(self._manager.report.remote(self._snapshot()), 5)
+        except Exception as error:
+            # The manager may be restarting; it learns of this replica from the next report.
+            logger.warning("report to the manager failed: %s", type(error).__name__)
+
+    async def _watch_engine(self) -> None:
+        """Take the replica out the moment its engine dies, rather than after three failed health checks."""
+        while self._engine.is_alive():
+            await asyncio.sleep(WATCH_INTERVAL_S)
+        logger.error("engine of %s died", self._spec.key)
+        await self._leave(ReplicaState.GONE, reason="the engine process died")
+        os._exit(1)
+
+    async def _leave(self, state: ReplicaState, reason: str = "") -> None:
+        """The last report. No further one may follow it."""
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        self._report = replace(self._report, state=state, reason=reason)
+        await self._send()
+
+    # What Serve calls.
+
+    async def wake(self) -> None:
+        """Does nothing: that the call runs means that a replica is there."""
+
+    async def hold_adapter(self, spec: AdapterSpec) -> ReplicaReport:
+        """Load an adapter here, where Serve's multiplexing sent the call, and say where here is."""
+        if self._shelf is None:
+            raise RuntimeError(f"{self._spec.key} serves no adapters")
+        async with self._shelf.lease(spec):
+            self._changed.set()
+            return self._snapshot()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """For Serve's autoscaler: requests in this replica, and seconds without one."""
+        return {"running": float(self._tally.running), "idle_s": self._tally.idle_s}
+
+    async def check_health(self) -> None:
+        if not self._engine.is_alive():
+            raise RuntimeError("the engine died")
+
+    async def __del__(self) -> None:
+        """Serve's drain hook: refuse new requests, let running ones end, stop the engine."""
+        self._door.draining = True
+        self._say(state=ReplicaState.DRAINING)
+        await self._tally.wait_empty()
+        await self._leave(ReplicaState.GONE, reason="left")
+        self._server.should_exit = True
+        await self._engine.stop()
+
+
+def make_engine(spec: VariantSpec) -> Engine:
+    """The engine that the configuration names; there is no fallback from one to another."""
+    if spec.engine.kind == "emulated":
+        return EmulatedEngineServer(spec.engine.emulated, spec.served_names[0])
+    from deployments.engine.vllm_engine import VLLMEngine
+
+    return VLLMEngine(spec)
+
+
+async def start_server(app: Any, host: str) -> tuple[uvicorn.Server, str]:
+    """Serve `app` on a free port of `host`. Returns the server and `host:port`."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.bind((host, 0))
+    config = uvicorn.Config(
+        app, log_config=None, access_log=False, lifespan="off", http="httptools", timeout_keep_alive=75,
+        ws="none", server_header=False, date_header=False,
+    )  # fmt: skip
+    server = _QuietServer(config)
+    server.task = asyncio.create_task(server.serve(sockets=[sock]))
+    while not server.started:
+        await asyncio.sleep(0.01)
+        if server.task.done():
+            raise RuntimeError("the replica's HTTP server did not start")
+    port = sock.getsockname()[1]
+    return server, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+class _QuietServer(uvicorn.Server):
+    """A uvicorn that leaves the process's signals to Ray."""
+
+    task: asyncio.Task[None]
+
+    def capture_signals(self):
+        return contextlib.nullcontext()
+
+
+def _reason(error: Exception) -> str:
+    """One line for users: what went wrong, without a path or a stack."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if not isinstance(error, SourceNotFound):
+        text = _PATH.sub("<path>", text)
+    return text[:300]

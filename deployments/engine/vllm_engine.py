@@ -1,0 +1,247 @@
+"""vLLM as an engine: its AsyncLLM and its own OpenAI server, built in this process.
+
+Written for vLLM 0.32. Imports of vLLM are inside functions: it takes seconds to import, and only replicas need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+from argparse import Namespace
+from collections.abc import AsyncGenerator, Callable
+from typing import TYPE_CHECKING, Any
+
+import httpx
+from starlette.types import ASGIApp
+
+from catalog.catalog import VariantSpec
+from catalog.gpus import GpuShape
+from catalog.models import Task
+from catalog.replicas import StartStep
+from catalog.sources import is_local, locate
+from deployments.engine.base import EngineLoad, current_tokens
+from deployments.engine.mend import MendedApp
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+logger = logging.getLogger("ray.serve")
+
+
+class VLLMEngine:
+    """vLLM with the arguments of one variant."""
+
+    app: ASGIApp
+
+    def __init__(self, spec: VariantSpec) -> None:
+        self._spec = spec
+        self._llm: AsyncLLM | None = None
+        self._models: Any = None
+        self._gauge = LoadGauge()
+
+    async def start(self, on_step: Callable[[StartStep], None]) -> None:
+        on_step(StartStep.IMPORTING)
+        location = locate(self._spec.source)
+        _set_environment(self._spec, local=is_local(location))
+        await asyncio.to_thread(importlib.import_module, "vllm.v1.engine.async_llm")
+        await asyncio.to_thread(importlib.import_module, "vllm.entrypoints.openai.api_server")
+        on_step(StartStep.LOADING)
+        args = await asyncio.to_thread(parse_arguments, engine_arguments(self._spec, location))
+        self._llm = await asyncio.to_thread(_build_llm, args, self._gauge)
+        self.app = MendedApp(await self._build_app(args))
+        on_step(StartStep.WARMING_UP)
+        await self._warm_up()
+
+    async def _build_app(self, args: Namespace) -> ASGIApp:
+        from vllm.entrypoints.openai.api_server import build_app, init_app_state
+
+        assert self._llm is not None
+        tasks = await self._llm.get_supported_tasks()
+        app = build_app(args, tasks, self._llm.model_config)
+        await init_app_state(self._llm, app.state, args, tasks)
+        self._models = app.state.openai_serving_models
+        return app
+
+    async def _warm_up(self) -> None:
+        """Send one small request through the whole server, so that the first real one finds everything in place."""
+        name = self._spec.served_names[0]
+        if Task.GENERATE in self._spec.tasks:
+            path, body = "/v1/completions", {"model": name, "prompt": "a", "max_tokens": 2}
+        elif Task.EMBED in self._spec.tasks:
+            path, body = "/v1/embeddings", {"model": name, "input": "a"}
+        else:
+            path, body = "/v1/score", {"model": name, "text_1": "a", "text_2": "b"}
+        transport = httpx.ASGITransport(app=self.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://engine", timeout=300) as client:
+            reply = await client.post(path, json=body)
+        if reply.status_code != 200:
+            raise RuntimeError(f"the warm-up request got {reply.status_code}: {reply.text[:300]}")
+
+    async def load_adapter(self, names: tuple[str, ...], path: str) -> None:
+        from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+        from vllm.entrypoints.serve.lora.protocol import LoadLoRAAdapterRequest
+
+        loaded = await self._models.load_lora_adapter(LoadLoRAAdapterRequest(lora_name=names[0], lora_path=path))
+        if isinstance(loaded, ErrorResponse):
+            raise ValueError(loaded.error.message[:500])
+        for alias in names[1:]:
+            self._models.lora_requests[alias] = self._models.lora_requests[names[0]]
+
+    async def unload_adapter(self, names: tuple[str, ...]) -> None:
+        assert self._llm is not None
+        request = self._models.lora_requests[names[0]]
+        for name in names:
+            self._models.lora_requests.pop(name, None)
+        await self._llm.remove_lora(request.lora_int_id)
+
+    def load(self) -> EngineLoad:
+        return self._gauge.load
+
+    def is_alive(self) -> bool:
+        return self._llm is not None and not self._llm.errored
+
+    async def stop(self) -> None:
+        if self._llm is not None:
+            await asyncio.to_thread(self._llm.shutdown)
+
+
+class LoadGauge:
+    """Keeps the last load that vLLM's scheduler reported."""
+
+    def __init__(self) -> None:
+        self.load = EngineLoad()
+
+    def record(self, scheduler_stats: Any) -> None:
+        """Take over a `SchedulerStats`; None means nothing new."""
+        if scheduler_stats is not None:
+            self.load = EngineLoad(
+                scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs, scheduler_stats.kv_cache_usage
+            )
+
+
+def engine_arguments(spec: VariantSpec, location: str) -> dict[str, Any]:
+    """vLLM's arguments for a variant, by their names on its command line with underscores."""
+    engine, shape = spec.engine, GpuShape.parse(spec.settings.shape)
+    arguments: dict[str, Any] = {
+        "model": location,
+        "served_model_name": list(spec.served_names),
+        "dtype": engine.dtype,
+        "tensor_parallel_size": max(1, shape.count),
+        "disable_uvicorn_access_log": True,
+        "disable_fastapi_docs": True,
+        **engine.args,
+    }
+    if engine.max_model_len is not None:
+        arguments["max_model_len"] = engine.max_model_len
+    if engine.max_num_seqs is not None:
+        arguments["max_num_seqs"] = engine.max_num_seqs
+    if engine.enforce_eager:
+        arguments["enforce_eager"] = True
+    if engine.gpu_memory_utilization is not None:
+        arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization
+    if Task.GENERATE not in spec.tasks:
+        arguments["runner"] = "pooling"
+    if spec.adapters is not None:
+        # One slot more than adapters: vLLM 0.32 on the CPU reads the "no adapter" slot as the last one, so a base
+        # request batched with an adapter's would get that adapter. An empty last slot makes it the base model.
+        slots = spec.adapters.max_adapters_per_replica + 1
+        arguments |= {
+            "enable_lora": True,
+            "max_loras": slots,
+            "max_cpu_loras": slots,
+            "max_lora_rank": spec.adapters.max_rank,
+        }
+    return arguments
+
+
+def parse_arguments(arguments: dict[str, Any]) -> Namespace:
+    """Let vLLM's own parser check the arguments. Raises ValueError with its message."""
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    parser = make_arg_parser(FlexibleArgumentParser(exit_on_error=False))
+    try:
+        args = parser.parse_args(_command_line(arguments))
+        validate_parsed_serve_args(args)
+    except SystemExit:
+        raise ValueError(f"vLLM does not accept the engine arguments {sorted(arguments)}") from None
+    return args
+
+
+def _command_line(arguments: dict[str, Any]) -> list[str]:
+    words: list[str] = []
+    for name, value in arguments.items():
+        flag = "--" + name.replace("_", "-")
+        if value is True:
+            words.append(flag)
+        elif value is False:
+            words.append(flag.replace("--", "--no-", 1))
+        elif isinstance(value, list | tuple):
+            words += [flag, *map(str, value)]
+        elif isinstance(value, dict):
+            import json
+
+            words += [flag, json.dumps(value)]
+        else:
+            words += [flag, str(value)]
+    return words
+
+
+def _set_environment(spec: VariantSpec, *, local: bool) -> None:
+    """What vLLM reads from the environment; its child processes inherit it."""
+    os.environ["VLLM_NO_USAGE_STATS"] = "1"
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    if local:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    if spec.settings.shape == "CPU":
+        os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(spec.engine.cpu_kv_cache_gib)
+        # Several engines share the machine: pinned threads would pile up on the same cores.
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+
+
+def _build_llm(args: Namespace, gauge: LoadGauge) -> AsyncLLM:
+    """An AsyncLLM that counts tokens per request and reports its scheduler's load."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+    from vllm.usage.usage_lib import UsageContext
+    from vllm.v1.engine.async_llm import AsyncLLM
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class GaugeLogger(StatLoggerBase):
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
+
+        def record(
+            self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
+        ) -> None:
+            gauge.record(scheduler_stats)
+
+        def log_engine_initialized(self) -> None: ...
+
+    class CountingLLM(AsyncLLM):
+        """Counts the tokens of each request for the door."""
+
+        async def generate(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+            count = current_tokens.get()
+            is_first = True
+            async for output in super().generate(*args, **kwargs):
+                if count is not None:
+                    if is_first:
+                        count.prompt_tokens += len(output.prompt_token_ids or ())
+                        is_first = False
+                    for completion in output.outputs:
+                        count.completion_tokens += len(completion.token_ids)
+                yield output
+
+        async def encode(self, *args: Any, **kwargs: Any) -> AsyncGenerator[Any, None]:
+            count = current_tokens.get()
+            async for output in super().encode(*args, **kwargs):
+                if count is not None and output.finished:
+                    count.prompt_tokens += len(output.prompt_token_ids or ())
+                yield output
+
+    engine_args = AsyncEngineArgs.from_cli_args(args)
+    config = engine_args.create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+    return CountingLLM.from_vllm_config(
+        vllm_config=config, usage_context=UsageContext.OPENAI_API_SERVER, stat_loggers=[GaugeLogger]
+    )

@@ -1,0 +1,91 @@
+"""Around every request: an id, one error shape, and one log line that holds no prompt, completion, header or key."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+import uuid
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from catalog.errors import InternalError, InvalidRequest, MethodNotAllowed, PathNotFound, RaymuxError
+from deployments.gateway.exchange import Exchange, Reply
+
+logger = logging.getLogger("ray.serve")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class Envelope:
+    """ASGI middleware; puts `exchange` and `reply` into the scope's state."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = Exchange(request_id(scope), scope["method"], scope["path"])
+        reply = Reply(send, exchange)
+        scope["exchange"], scope["reply"] = exchange, reply
+        # Starlette's router raises its 404 and 405 only where it believes an application stands around it.
+        scope["app"] = self
+        try:
+            await self._app(scope, receive, send)
+        except RaymuxError as error:
+            await reply.fail(error)
+        except HTTPException as error:
+            await reply.fail(from_starlette(error))
+        except asyncio.CancelledError:
+            exchange.outcome = "client_left"
+            raise
+        except OSError:
+            exchange.outcome = "client_left"
+        except Exception:
+            logger.exception("request %s failed", exchange.request_id)
+            await reply.fail(InternalError("raymux failed to handle this request; try again."))
+        finally:
+            log(exchange)
+
+
+def request_id(scope: Scope) -> str:
+    """The caller's X-Request-Id where it is harmless, else a new one."""
+    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+
+
+def from_starlette(error: HTTPException) -> RaymuxError:
+    """Starlette's own refusals in raymux's shape."""
+    if error.status_code == 404:
+        return PathNotFound("No endpoint has this path. GET / lists them.")
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"This endpoint does not take this method{f'; it takes {allowed}' if allowed else ''}.")
+    return InvalidRequest(f"The request cannot be handled (HTTP {error.status_code}).")
+
+
+def log(exchange: Exchange) -> None:
+    """One line per request."""
+    total_ms = (time.perf_counter() - exchange.begun_s) * 1000
+    usage = exchange.usage
+    fields = {
+        "request_id": exchange.request_id,
+        "method": exchange.method,
+        "status": exchange.status,
+        "outcome": exchange.outcome,
+        "error_code": exchange.error_code,
+        "model": exchange.model,
+        "variant": exchange.variant,
+        "replica": exchange.replica,
+        "attempts": exchange.num_attempts,
+        "cold_start_s": exchange.cold_start_s,
+        "first_byte_ms": round(exchange.first_byte_ms, 1) if exchange.first_byte_ms is not None else None,
+        "total_ms": round(total_ms, 1),
+        "prompt_tokens": usage.prompt_tokens if usage else None,
+        "completion_tokens": usage.completion_tokens if usage else None,
+    }
+    logger.info("request %s", " ".join(f"{name}={value}" for name, value in fields.items() if value is not None))

@@ -1,0 +1,111 @@
+"""One request and its reply, as the gateway sees them: what is known so far, and what may still be sent."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.types import Send
+
+from catalog.errors import RaymuxError
+from deployments.wire import Usage
+
+EVENT_STREAM = b"text/event-stream; charset=utf-8"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """Facts of one request, gathered on its way; the access log writes them down."""
+
+    request_id: str
+    method: str
+    path: str
+    begun_s: float = field(default_factory=time.perf_counter)
+    status: int = 0
+    model: str | None = None
+    variant: str | None = None
+    shape: str | None = None
+    replica: str | None = None
+    num_attempts: int = 0
+    cold_start_s: float | None = None
+    first_byte_ms: float | None = None
+    usage: Usage | None = None
+    outcome: str = "completed"
+    error_code: str | None = None
+
+
+class Reply:
+    """Sends the reply of an exchange: its head once, then its body.
+
+    A stream may have begun with comments while its model started; then a head that comes later is dropped, and an
+    error goes out as an event after which the stream ends without `[DONE]`.
+    """
+
+    def __init__(self, send: Send, exchange: Exchange) -> None:
+        self._send = send
+        self._exchange = exchange
+        self.has_begun = False
+        self.is_stream = False
+        self.has_ended = False
+
+    async def begin(self, status: int, content_type: bytes, length: int | None = None, **extra: str) -> None:
+        """Send the head, unless comments have begun the stream already."""
+        if self.has_begun:
+            return
+        self.has_begun = True
+        self.is_stream = content_type.startswith(b"text/event-stream")
+        exchange = self._exchange
+        exchange.status = status
+        headers = [(b"content-type", content_type), (b"x-request-id", exchange.request_id.encode("latin-1"))]
+        if length is not None:
+            headers.append((b"content-length", str(length).encode()))
+        if self.is_stream:
+            # Proxies on the way must not hold events back.
+            headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+        if exchange.model is not None:
+            headers.append((b"x-raymux-model", exchange.model.encode("latin-1")))
+        if exchange.shape is not None:
+            headers.append((b"x-raymux-gpu", exchange.shape.encode("latin-1")))
+        if exchange.cold_start_s is not None:
+            headers.append((b"x-raymux-cold-start-s", f"{exchange.cold_start_s:.2f}".encode()))
+        headers += [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in extra.items()]
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a piece of the body."""
+        if self._exchange.first_byte_ms is None:
+            self._exchange.first_byte_ms = (time.perf_counter() - self._exchange.begun_s) * 1000
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end(self, last: bytes = b"") -> None:
+        """Send the last piece of the body."""
+        self.has_ended = True
+        await self._send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def comment(self, text: str) -> None:
+        """Send an SSE comment, which clients skip; begins the stream if need be."""
+        await self.begin(200, EVENT_STREAM)
+        await self._send({"type": "http.response.body", "body": f": {text}\n\n".encode(), "more_body": True})
+
+    async def whole(self, status: int, body: Any, **extra: str) -> None:
+        """Send a JSON object as the whole reply."""
+        content = json.dumps(body).encode()
+        await self.begin(status, b"application/json", len(content), **extra)
+        await self.end(content)
+
+    async def fail(self, error: RaymuxError) -> None:
+        """Send an error: as a reply of its own, or as the last event of a stream that has begun."""
+        exchange = self._exchange
+        exchange.outcome = "rejected" if error.status < 500 else "failed"
+        exchange.error_code = error.code
+        body = error.body(exchange.request_id)
+        if not self.has_begun:
+            extra = {name.replace("-", "_"): value for name, value in error.headers().items()}
+            await self.whole(error.status, body, **extra)
+        elif self.is_stream and not self.has_ended:
+            await self.end(b"data: " + json.dumps(body).encode() + b"\n\n")
+        else:
+            # A body of known length has begun: closing the connection short of it is the only honest sign.
+            raise error

@@ -1,0 +1,40 @@
+"""The Serve deployment of the gateway: the application's ingress."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
+
+from catalog.loading import GATEWAY, parse
+from catalog.settings import GatewaySettings
+from deployments.gateway.app import build_gateway_app
+from deployments.gateway.fleet import Fleet
+from deployments.gateway.relay import Relay
+
+
+@serve.deployment(
+    name=GATEWAY,
+    num_replicas=1,
+    max_ongoing_requests=100_000,
+    ray_actor_options={"num_cpus": 0},
+    graceful_shutdown_timeout_s=600,
+)
+@serve.ingress()
+class Gateway:
+    """Its `user_config` is GatewaySettings."""
+
+    async def __init__(self, manager: DeploymentHandle) -> None:
+        self._settings = GatewaySettings()
+        self._fleet = Fleet(manager)
+        self._relay = Relay(self._settings.connect_timeout_s)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Called by Serve after the constructor."""
+        return build_gateway_app(self._fleet, self._relay, lambda: self._settings)
+
+    def reconfigure(self, config: dict[str, Any]) -> None:
+        """Take over new settings; requests under way keep the old ones."""
+        self._settings = parse(GatewaySettings, config, f"{GATEWAY}.user_config")

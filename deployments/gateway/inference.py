@@ -1,0 +1,181 @@
+"""An inference request's way through the gateway, step by step."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.types import Receive, Scope, Send
+
+from catalog.catalog import Target, VariantSpec
+from catalog.errors import ModelLoading, PayloadTooLarge, RaymuxError, UnsupportedMediaType, UpstreamError
+from catalog.replicas import ReplicaReport
+from catalog.settings import GatewaySettings
+from deployments.gateway.cold_start import wait_for_start
+from deployments.gateway.exchange import Exchange, Reply
+from deployments.gateway.fleet import Fleet
+from deployments.gateway.relay import Relay, ReplicaUnavailable
+from router.body import Peek, peek
+from router.endpoints import Endpoint
+from router.resolve import resolve
+from router.variants import eligible, preferred_shapes
+
+MAX_ATTEMPTS = 3
+
+
+class Inference:
+    """The ASGI app behind one inference endpoint."""
+
+    def __init__(self, endpoint: Endpoint, fleet: Fleet, relay: Relay, settings: Callable[[], GatewaySettings]) -> None:
+        self._endpoint = endpoint
+        self._fleet = fleet
+        self._relay = relay
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange, reply, headers = scope["exchange"], scope["reply"], dict(scope["headers"])
+        body = await read_json_body(headers, receive, self._settings().max_body_bytes)
+        wish = peek(body)
+        target = self._resolve(wish, exchange)
+        variants = eligible(target, preferred_shapes(_text(headers, b"x-gpu-preference"), wish.gpu_preference))
+        job = _Job(target, variants, body, headers, wish.stream, exchange, reply)
+        await until_client_leaves(receive, exchange, self._dispatch(job))
+
+    def _resolve(self, wish: Peek, exchange: Exchange) -> Target:
+        default = getattr(self._settings().defaults, self._endpoint.default)
+        target = resolve(self._fleet.catalog, wish.model, default, self._endpoint, self._fleet.promoted)
+        exchange.model = target.name
+        return target
+
+    async def _dispatch(self, job: _Job) -> None:
+        """Send the request to a replica; to another one when that one did not take it."""
+        for _ in range(MAX_ATTEMPTS):
+            replica = self._warm_replica(job) or await self._cold_replica(job)
+            job.note(replica)
+            try:
+                with self._fleet.ongoing(replica):
+                    await self._relay.send(
+                        replica, self._endpoint.engine_path, job.headers, job.body, job.target.adapter, job.exchange, job.reply
+                    )
+                return
+            except ReplicaUnavailable as refusal:
+                if refusal.is_draining:
+                    self._fleet.mark_draining(replica)
+                else:
+                    self._fleet.mark_unreachable(replica)
+        raise UpstreamError(f"No replica of {job.target.name} took the request; try again.", retry_after_s=1)
+
+    def _warm_replica(self, job: _Job) -> ReplicaReport | None:
+        for variant in job.variants:
+            replica = self._fleet.choose(variant, job.target.adapter)
+            if replica is not None:
+                return replica
+        return None
+
+    async def _cold_replica(self, job: _Job) -> ReplicaReport:
+        """Start the first variant, or load the adapter on a warm one, and wait for it."""
+        variant = next((v for v in job.variants if self._fleet.choose(v, None)), job.variants[0])
+        is_cold = self._fleet.choose(variant, None) is None
+        start = self._fleet.start(variant, job.target.adapter)
+        status = self._fleet.statuses.get(variant.key)
+        expected_s = status.expected_start_s if status else None
+        if is_cold and _text(job.headers, b"x-raymux-no-wait") == "true":
+            # A start that cannot be is worth telling at once; one that is under way is not waited for.
+            await asyncio.wait({start}, timeout=0.05)
+            if not start.done():
+                raise ModelLoading(f"{job.target.name} is starting; try again.", retry_after_s=expected_s or 30)
+        begun_s = time.perf_counter()
+        outcome = await wait_for_start(
+            start,
+            job.reply if job.is_stream and is_cold else None,
+            lambda: self._fleet.statuses.get(variant.key),
+            self._settings().comment_interval_s,
+        )
+        if isinstance(outcome, RaymuxError):
+            raise outcome
+        if is_cold:
+            job.exchange.cold_start_s = time.perf_counter() - begun_s
+        return outcome
+
+
+class _Job:
+    """One request on its way to a replica."""
+
+    __slots__ = ("body", "exchange", "headers", "is_stream", "reply", "target", "variants")
+
+    def __init__(
+        self,
+        target: Target,
+        variants: tuple[VariantSpec, ...],
+        body: bytes,
+        headers: Mapping[bytes, bytes],
+        is_stream: bool,
+        exchange: Exchange,
+        reply: Reply,
+    ) -> None:
+        self.target = target
+        self.variants = variants
+        self.body = body
+        self.headers = headers
+        self.is_stream = is_stream
+        self.exchange = exchange
+        self.reply = reply
+
+    def note(self, replica: ReplicaReport) -> None:
+        """Write down where the request goes."""
+        self.exchange.num_attempts += 1
+        self.exchange.replica = replica.replica_id
+        self.exchange.variant = replica.variant
+        self.exchange.shape = replica.variant.rpartition("@")[2]
+
+
+async def read_json_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
+    """The whole body. Raises UnsupportedMediaType or PayloadTooLarge, the latter before reading where it can."""
+    content_type = headers.get(b"content-type", b"application/json").partition(b";")[0].strip().lower()
+    if content_type != b"application/json" and not content_type.endswith(b"+json"):
+        raise UnsupportedMediaType("Send the body as application/json.")
+    length = headers.get(b"content-length", b"0")
+    if length.isdigit() and int(length) > max_bytes:
+        raise PayloadTooLarge(f"The body may have at most {max_bytes} bytes.")
+    chunks, num_bytes = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ConnectionResetError("the client left while it sent the body")
+        chunks.append(message.get("body", b""))
+        num_bytes += len(chunks[-1])
+        if num_bytes > max_bytes:
+            raise PayloadTooLarge(f"The body may have at most {max_bytes} bytes.")
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def until_client_leaves(receive: Receive, exchange: Exchange, work: Awaitable[None]) -> None:
+    """Run `work`, and cancel it as soon as the client disconnects, so that its engine stops too."""
+    task = asyncio.current_task()
+    assert task is not None
+    has_left = False
+
+    async def watch() -> None:
+        nonlocal has_left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        has_left = True
+        task.cancel()
+
+    watching = asyncio.create_task(watch())
+    try:
+        await work
+    except asyncio.CancelledError:
+        if not has_left:
+            raise
+        task.uncancel()
+        exchange.outcome = "client_left"
+    finally:
+        watching.cancel()
+
+
+def _text(headers: Mapping[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")

@@ -1,0 +1,91 @@
+"""What operators and load balancers ask: `/`, `/health`, `/ready` and `/v1/status`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Route
+
+from catalog.errors import GatewayNotReady
+from catalog.replicas import ReplicaReport
+from deployments.gateway.fleet import Fleet
+from deployments.gateway.json_handler import JsonHandler
+from router.endpoints import ENDPOINTS
+
+OPERATIONS = (
+    "GET /health", "GET /ready", "GET /v1/status", "GET /v1/models", "GET /v1/models/{id}",
+    "POST /v1/models/{id}/start", "POST /v1/models/{id}/stop", "POST /v1/models/{id}/promote",
+)  # fmt: skip
+
+
+class Operations:
+    """Handlers of the endpoints that are not about a single model."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", JsonHandler(self.index), methods=["GET"]),
+            Route("/health", JsonHandler(self.health), methods=["GET", "POST"]),
+            Route("/v1/health", JsonHandler(self.health), methods=["GET", "POST"]),
+            Route("/ready", JsonHandler(self.ready), methods=["GET"]),
+            Route("/v1/ready", JsonHandler(self.ready), methods=["GET"]),
+            Route("/v1/status", JsonHandler(self.status), methods=["GET"]),
+            Route("/status", JsonHandler(self.status), methods=["GET"]),
+        ]
+
+    async def index(self, request: Request) -> tuple[int, dict[str, Any]]:
+        inference = [f"POST {endpoint.path}" for endpoint in ENDPOINTS]
+        return 200, {"name": "raymux", "endpoints": [*inference, *OPERATIONS]}
+
+    async def health(self, request: Request) -> tuple[int, dict[str, Any]]:
+        return 200, {"status": "ok"}
+
+    async def ready(self, request: Request) -> tuple[int, dict[str, Any]]:
+        if not self._fleet.is_ready:
+            raise GatewayNotReady("The gateway has not received its catalog yet.", retry_after_s=1)
+        silent_s = round(time.time() - self._fleet.seen_manager_at_s, 1)
+        return 200, {"status": "ready", "manager_seen_s_ago": silent_s}
+
+    async def status(self, request: Request) -> tuple[int, dict[str, Any]]:
+        variants = [self._variant(key) for key in self._fleet.catalog.variants]
+        return 200, {"object": "status", "variants": variants}
+
+    def _variant(self, key: str) -> dict[str, Any]:
+        model, _, shape = key.rpartition("@")
+        status = self._fleet.statuses.get(key)
+        replicas = [_replica(report) for report in self._fleet.replicas(key)]
+        entry: dict[str, Any] = {"model": model, "variant": shape, "state": "cold", "replicas": replicas}
+        if status is None:
+            return entry
+        entry |= {
+            "state": str(status.state),
+            "step": status.step and str(status.step),
+            "since_s": round(time.time() - status.since_s, 1),
+            "expected_start_s": status.expected_start_s,
+            "last_cold_start": status.last_start and dataclasses.asdict(status.last_start),
+            "last_error": status.last_error or None,
+            "retry_in_s": max(0.0, round(status.retry_at_s - time.time(), 1)) if status.retry_at_s else None,
+            "num_running": sum(replica["running"] for replica in replicas),
+            "num_waiting": sum(replica["waiting"] for replica in replicas),
+        }
+        return entry
+
+
+def _replica(report: ReplicaReport) -> dict[str, Any]:
+    """A replica for operators; its address and secret stay inside the cluster."""
+    return {
+        "id": report.replica_id,
+        "state": str(report.state),
+        "step": report.step and str(report.step),
+        "node": report.node,
+        "pid": report.pid,
+        "running": report.running,
+        "waiting": report.waiting,
+        "kv_usage_ratio": round(report.kv_usage_ratio, 4),
+        "adapters": list(report.adapters),
+    }

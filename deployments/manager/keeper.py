@@ -1,0 +1,273 @@
+"""Keeps one variant: starts it once for everybody who waits, notes how starts went, and knows its replicas.
+
+All of its methods run on the manager's event loop, which owns the state; nothing is looked at now and acted on later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from autoscaling.lifecycle import backoff_s, expected_start_s, variant_state
+from catalog.catalog import AdapterSpec, VariantSpec
+from catalog.errors import ModelFailed, ModelLoading, ModelStopped, RaymuxError
+from catalog.replicas import ColdStart, ReplicaReport, ReplicaState, StartStep, VariantState, VariantStatus
+from deployments.manager.serve_control import ServeControl
+
+logger = logging.getLogger("ray.serve")
+
+STATUS_INTERVAL_S = 2.0
+SILENT_AFTER_S = 15.0
+FIRST_GUESS_S = 30.0
+
+
+@dataclass
+class _Failure:
+    """The last failed start, and how many there were in a row."""
+
+    reason: str
+    count: int
+    retry_at_s: float
+
+
+class VariantKeeper:
+    """The life of one variant."""
+
+    def __init__(self, spec: VariantSpec, control: ServeControl, on_change: Callable[[], None]) -> None:
+        self.spec = spec
+        self.replicas: dict[str, ReplicaReport] = {}
+        self.is_deployed = False
+        self._control = control
+        self._on_change = on_change
+        self._is_stopped = False
+        self._failure: _Failure | None = None
+        self._start: asyncio.Task[None] | None = None
+        self._arrivals: asyncio.Queue[ReplicaReport] = asyncio.Queue()
+        self._adapter_loads: dict[str, asyncio.Task[ReplicaReport]] = {}
+        self._applications = asyncio.Lock()
+        self._last_start: ColdStart | None = None
+        self._expected_s: float | None = None
+        self._since_s = time.time()
+        self._state = VariantState.COLD
+
+    # Requests
+
+    async def ensure_ready(self, suspects: tuple[str, ...] = ()) -> ReplicaReport:
+        """A ready replica; starts the variant when there is none. Callers of one start share it.
+
+        `suspects` are replicas that a gateway could not reach: they are forgotten until they report again.
+        Raises ModelStopped, ModelFailed or ModelLoading.
+        """
+        for suspect in suspects:
+            self.replicas.pop(suspect, None)
+        self.require_startable()
+        ready = self._ready()
+        if ready is None:
+            await self._started()
+            ready = self._ready()
+        if ready is None:
+            raise ModelLoading(f"{self.spec.model} left while it was starting; try again.", retry_after_s=1)
+        return ready
+
+    async def ensure_adapter(self, adapter: AdapterSpec, suspects: tuple[str, ...] = ()) -> ReplicaReport:
+        """A ready replica that holds the adapter. Callers of one load share it. Raises AdapterRejected too."""
+        await self.ensure_ready(suspects)
+        load = self._adapter_loads.get(adapter.name)
+        if load is None:
+            load = asyncio.create_task(self._control.hold_adapter(self.spec, adapter))
+            self._adapter_loads[adapter.name] = load
+            load.add_done_callback(lambda _: self._adapter_loads.pop(adapter.name, None))
+        holder = await asyncio.shield(load)
+        self.take(holder)
+        return holder
+
+    def require_startable(self) -> None:
+        """Raise ModelStopped or ModelFailed when no start may be tried now."""
+        if self._is_stopped:
+            raise ModelStopped(f"{self.spec.model} was stopped. Start it with POST /v1/models/{self.spec.model}/start.")
+        if self._failure is not None and self._failure.retry_at_s > time.time():
+            raise self._failed_error()
+
+    def _failed_error(self) -> ModelFailed:
+        assert self._failure is not None
+        wait_s = max(0.0, self._failure.retry_at_s - time.time())
+        return ModelFailed(
+            f"{self.spec.model} could not start: {self._failure.reason}. It is tried again after {wait_s:.0f} s.",
+            retry_after_s=wait_s,
+        )
+
+    # Starting
+
+    async def _started(self) -> None:
+        if self._start is None:
+            self._start = asyncio.create_task(self._run_start())
+            self._start.add_done_callback(self._end_start)
+            self._changed()
+        start, timeout_s = self._start, self.spec.lifecycle.cold_start_timeout_s
+        try:
+            await asyncio.wait_for(asyncio.shield(start), timeout_s)
+        except TimeoutError:
+            raise ModelLoading(
+                f"{self.spec.model} is still starting after {timeout_s:g} s; try again later.", retry_after_s=timeout_s / 4
+            ) from None
+
+    def _end_start(self, start: asyncio.Task[None]) -> None:
+        self._start = None
+        if not start.cancelled() and (error := start.exception()) and not isinstance(error, RaymuxError):
+            logger.error("start of %s failed: %r", self.spec.key, error)
+        self._changed()
+
+    async def _run_start(self) -> None:
+        """Deploy if need be, wake, and wait for the first ready replica. Raises ModelFailed."""
+        begun_s = time.time()
+        logger.info("starting %s", self.spec.key)
+        self._arrivals = asyncio.Queue()
+        try:
+            await self._deploy()
+            arrival = await self._first_arrival()
+        except RaymuxError as error:
+            self._note_failure(error.message)
+            raise self._failed_error() from None
+        except Exception as error:
+            logger.exception("deploying %s failed", self.spec.key)
+            self._note_failure(f"{type(error).__name__} while it was deployed; the manager's log says more")
+            raise self._failed_error() from None
+        self._note_start(begun_s, arrival)
+
+    async def _deploy(self) -> None:
+        async with self._applications:
+            if not self.is_deployed:
+                await self._control.deploy(self.spec)
+                self.is_deployed = True
+
+    async def _first_arrival(self) -> ReplicaReport:
+        wake = asyncio.create_task(self._control.wake(self.spec))
+        refused = asyncio.create_task(self._serve_refuses())
+        arrival = asyncio.create_task(self._arrivals.get())
+        try:
+            await asyncio.wait({refused, arrival}, return_when=asyncio.FIRST_COMPLETED)
+            if arrival.done():
+                report = arrival.result()
+                if report.state is ReplicaState.FAILED:
+                    raise ModelFailed(report.reason)
+                return report
+            raise ModelFailed(refused.result())
+        finally:
+            for task in (wake, refused, arrival):
+                task.cancel()
+
+    async def _serve_refuses(self) -> str:
+        """Returns, with the reason, only when Serve has given the application up."""
+        while True:
+            await asyncio.sleep(STATUS_INTERVAL_S)
+            reason = await self._control.deploy_failure(self.spec.app_name)
+            if reason is not None:
+                return reason
+
+    def _note_start(self, begun_s: float, arrival: ReplicaReport) -> None:
+        total_s = round(time.time() - begun_s, 3)
+        scheduling_s = round(max(0.0, arrival.created_at_s - begun_s), 3)
+        steps_s = {StartStep.SCHEDULING: scheduling_s, **arrival.step_durations_s}
+        self._last_start = ColdStart(round(begun_s, 3), total_s, dict(steps_s))
+        self._expected_s = expected_start_s(self._expected_s, total_s)
+        self._failure = None
+        logger.info("%s is ready after %.1f s", self.spec.key, total_s)
+
+    def _note_failure(self, reason: str) -> None:
+        count = self._failure.count + 1 if self._failure else 1
+        wait_s = backoff_s(count, self.spec.lifecycle.retry_backoff_s)
+        self._failure = _Failure(reason.rstrip("."), count, time.time() + wait_s)
+        logger.error("%s failed to start: %s", self.spec.key, reason)
+        # Serve would try again and again by itself; the backoff is ours.
+        asyncio.create_task(self.remove())  # noqa: RUF006
+
+    # Stopping and updating
+
+    async def stop(self) -> None:
+        """Stop by hand: running requests end, new ones get ModelStopped until `allow_start`."""
+        self._is_stopped = True
+        self._changed()
+        await self.remove()
+
+    def allow_start(self) -> None:
+        """End a stop by hand, and forget an earlier failure."""
+        self._is_stopped = False
+        self._failure = None
+        self._changed()
+
+    async def remove(self) -> None:
+        """Delete the application; its replicas drain first."""
+        async with self._applications:
+            if self.is_deployed:
+                self.is_deployed = False
+                await self._control.delete(self.spec.app_name)
+        self._changed()
+
+    async def update(self, spec: VariantSpec) -> None:
+        """Serve with a new spec from now on: a running variant is replaced, a cold one only noted."""
+        if spec.fingerprint == self.spec.fingerprint:
+            return
+        self.spec = spec
+        self._failure = None
+        if any(replica.state is not ReplicaState.GONE for replica in self.replicas.values()):
+            async with self._applications:
+                await self._control.deploy(spec)
+                self.is_deployed = True
+        else:
+            await self.remove()
+
+    # Reports
+
+    def take(self, report: ReplicaReport) -> None:
+        """Note what a replica says of itself."""
+        known = self.replicas.get(report.replica_id)
+        if known is not None and known.sent_at_s > report.sent_at_s:
+            return
+        if report.state in (ReplicaState.GONE, ReplicaState.FAILED):
+            self.replicas.pop(report.replica_id, None)
+        else:
+            self.replicas[report.replica_id] = report
+        has_arrived = known is None or known.state is not report.state
+        if has_arrived and report.state in (ReplicaState.READY, ReplicaState.FAILED):
+            self._arrivals.put_nowait(report)
+        self._changed()
+
+    def forget_silent(self, now_s: float) -> None:
+        """Drop ready replicas that have not reported for 15 s: their process or node is gone."""
+        for replica_id, report in list(self.replicas.items()):
+            if report.state is not ReplicaState.STARTING and now_s - report.sent_at_s > SILENT_AFTER_S:
+                del self.replicas[replica_id]
+                self._changed()
+
+    def _ready(self) -> ReplicaReport | None:
+        return next((report for report in self.replicas.values() if report.state is ReplicaState.READY), None)
+
+    def _changed(self) -> None:
+        state = variant_state(
+            self.replicas.values(),
+            is_asked_for=self._start is not None,
+            is_stopped=self._is_stopped,
+            has_failed=self._failure is not None,
+        )
+        if state is not self._state:
+            self._state, self._since_s = state, time.time()
+        self._on_change()
+
+    def status(self) -> VariantStatus:
+        """What `GET /v1/status` shows of the variant."""
+        step = next((r.step for r in self.replicas.values() if r.state is ReplicaState.STARTING and r.step), None)
+        if self._state is VariantState.SCHEDULING:
+            step = StartStep.SCHEDULING
+        return VariantStatus(
+            variant=self.spec.key,
+            state=self._state,
+            step=step,
+            since_s=self._since_s,
+            expected_start_s=round(self._expected_s or FIRST_GUESS_S, 1),
+            last_start=self._last_start,
+            last_error=self._failure.reason if self._failure else "",
+            retry_at_s=self._failure.retry_at_s if self._failure else None,
+        )

@@ -1,0 +1,69 @@
+"""What the manager does to Serve: deploy, delete and call the application of a variant.
+
+Serve's functions block, so each runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from ray import serve
+from ray.exceptions import RayTaskError
+from ray.serve.handle import DeploymentHandle
+from ray.serve.schema import ApplicationStatus
+
+from catalog.catalog import AdapterSpec, VariantSpec
+from catalog.errors import RaymuxError
+from catalog.replicas import ReplicaReport
+from deployments.applications import ENGINE_DEPLOYMENT, engine_application
+
+logger = logging.getLogger("ray.serve")
+
+
+class ServeControl:
+    """Serve's API as the manager needs it."""
+
+    async def deploy(self, spec: VariantSpec) -> None:
+        """Deploy or update the variant's application; returns once Serve has accepted it."""
+        target = serve.RunTarget(engine_application(spec), name=spec.app_name, route_prefix=None)
+        await asyncio.to_thread(
+            serve.run_many, [target], wait_for_ingress_deployment_creation=True, wait_for_applications_running=False
+        )
+
+    async def delete(self, app_name: str) -> None:
+        """Delete an application; returns once its replicas have drained. Nothing happens if there is none."""
+        await asyncio.to_thread(serve.delete, app_name)
+
+    async def deployed(self) -> set[str]:
+        """Names of the applications that run variants."""
+        status = await asyncio.to_thread(serve.status)
+        return {name for name in status.applications if name.startswith("model-")}
+
+    async def deploy_failure(self, app_name: str) -> str | None:
+        """Why Serve gave the application up, or None while it has not."""
+        status = await asyncio.to_thread(serve.status)
+        application = status.applications.get(app_name)
+        if application is None or application.status != ApplicationStatus.DEPLOY_FAILED:
+            return None
+        return (application.message or "Serve could not deploy it").strip().splitlines()[-1][:300]
+
+    async def wake(self, spec: VariantSpec) -> None:
+        """Return when a replica of the variant runs; a call that waits in Serve's queue starts one."""
+        await self._handle(spec).wake.remote()
+
+    async def hold_adapter(self, spec: VariantSpec, adapter: AdapterSpec) -> ReplicaReport:
+        """Have Serve's multiplexing choose a replica for the adapter and load it there.
+
+        Raises the RaymuxError that the replica raised, such as AdapterRejected.
+        """
+        handle = self._handle(spec).options(multiplexed_model_id=adapter.name)
+        try:
+            return await handle.hold_adapter.remote(adapter)
+        except RayTaskError as error:
+            if isinstance(error.cause, RaymuxError):
+                raise error.cause from None
+            raise
+
+    def _handle(self, spec: VariantSpec) -> DeploymentHandle:
+        return serve.get_deployment_handle(ENGINE_DEPLOYMENT, app_name=spec.app_name)

@@ -1,0 +1,1 @@
+"""Pure decisions about one request: name to model, variant and replica."""

@@ -1,0 +1,38 @@
+"""From the name in a request to its target in the catalog."""
+
+from __future__ import annotations
+
+from catalog.catalog import Catalog, Target
+from catalog.errors import InvalidRequest, ModelNotFound, ModelNotPromoted
+from catalog.names import closest_names
+from router.endpoints import Endpoint
+
+
+def resolve(
+    catalog: Catalog, name: str | None, default: str | None, endpoint: Endpoint, promoted: frozenset[str]
+) -> Target:
+    """The target of a request; matching is exact and case-sensitive.
+
+    Raises ModelNotFound with the closest names, InvalidRequest when no model is named and the endpoint has no default
+    or when the model cannot do the endpoint's task, and ModelNotPromoted.
+    """
+    wanted = name if name is not None else default
+    if wanted is None:
+        raise InvalidRequest("This endpoint has no default model: set `model`. See GET /v1/models.", param="model")
+    target = catalog.find(wanted)
+    if target is None:
+        raise model_not_found(catalog, wanted)
+    if endpoint.task is not None and endpoint.task not in target.tasks:
+        able = [other.name for other in catalog.targets() if endpoint.task in other.tasks and other.adapter is None]
+        hint = f" Models that do: {', '.join(able[:5])}." if able else ""
+        raise InvalidRequest(f"{target.name} does not serve {endpoint.path}.{hint}", param="model")
+    if not target.auto_promote and target.name not in promoted:
+        raise ModelNotPromoted(f"RL checkpoint needs promotion: POST /v1/models/{target.name}/promote", param="model")
+    return target
+
+
+def model_not_found(catalog: Catalog, name: str) -> ModelNotFound:
+    """The error for a name that is not in the catalog, with up to three names that are close to it."""
+    closest = closest_names(name, catalog.names)
+    hint = f" Did you mean {' or '.join(closest)}?" if closest else ""
+    return ModelNotFound(f"No model has exactly this name.{hint} See GET /v1/models.", param="model")
