@@ -111,7 +111,9 @@ class Catalog:
         return {variant.key: variant for target in self.targets() for variant in target.variants}
 
 
-def _variants(name: str, served_names: tuple[str, ...], source: str, base: ModelSettings, pool: AdapterPool | None, host: str):
+def _variants(
+    name: str, served_names: tuple[str, ...], source: str, base: ModelSettings, pool: AdapterPool | None, host: str
+):
     return tuple(
         VariantSpec(name, served_names, source, base.tasks, variant, base.engine, pool, base.lifecycle, host)
         for variant in base.variants

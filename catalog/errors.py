@@ -55,9 +55,7 @@ class RaymuxError(Exception):
 
     def body(self, request_id: str | None = None) -> dict[str, Any]:
         """The JSON object of the error, in the shape of OpenAI's API reference."""
-        return error_body(
-            self.message, type_=self.type, code=self.code, param=self.param, request_id=request_id
-        )
+        return error_body(self.message, type_=self.type, code=self.code, param=self.param, request_id=request_id)
 
     def headers(self) -> dict[str, str]:
         """Response headers that belong to the error: `Retry-After` where a retry may help."""
@@ -66,9 +64,7 @@ class RaymuxError(Exception):
         return {"retry-after": str(min(MAX_RETRY_AFTER_S, max(1, round(self.retry_after_s))))}
 
 
-def _rebuild(
-    cls: type[RaymuxError], message: str, param: str | None, retry_after_s: float | None
-) -> RaymuxError:
+def _rebuild(cls: type[RaymuxError], message: str, param: str | None, retry_after_s: float | None) -> RaymuxError:
     return cls(message, param=param, retry_after_s=retry_after_s)
 
 
@@ -76,9 +72,7 @@ def error_body(
     message: str, *, type_: str, code: str, param: str | None = None, request_id: str | None = None
 ) -> dict[str, Any]:
     """`{"error": {...}}` as OpenAI's clients read it, with the request id added."""
-    return {
-        "error": {"message": message, "type": type_, "param": param, "code": code, "request_id": request_id}
-    }
+    return {"error": {"message": message, "type": type_, "param": param, "code": code, "request_id": request_id}}
 
 
 class RequestError(RaymuxError):

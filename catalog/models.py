@@ -93,18 +93,25 @@ class VariantSettings(Settings):
 class LifecycleSettings(Settings):
     """When a model starts, waits and leaves."""
 
-    idle_timeout_s: float = Field(300, ge=1, le=86_400, description="Time without a request before the last replica goes.")
+    idle_timeout_s: float = Field(
+        300, ge=1, le=86_400, description="Time without a request before the last replica goes."
+    )
     cold_start_timeout_s: float = Field(600, ge=1, le=7_200, description="Longest wait of a request for a start.")
     drain_timeout_s: float = Field(600, ge=1, le=7_200, description="Time running requests get when a replica leaves.")
     retry_backoff_s: float = Field(
-        5, ge=0.1, le=600, description="Wait after a failed start before the next try; doubles with each failure, up to 300."
+        5,
+        ge=0.1,
+        le=600,
+        description="Wait after a failed start before the next try; doubles with each failure, up to 300.",
     )
 
 
 class AdapterPool(Settings):
     """How many LoRA adapters a replica of the model holds."""
 
-    max_adapters_per_replica: int = Field(4, ge=1, le=256, description="Adapters a replica holds before the least recently used leaves.")
+    max_adapters_per_replica: int = Field(
+        4, ge=1, le=256, description="Adapters a replica holds before the least recently used leaves."
+    )
     max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = Field(16, description="Largest adapter rank.")
 
 

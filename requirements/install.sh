@@ -53,7 +53,7 @@ torch_entry() {
 install_lock() {
     # torch first: it is the one package that PyPI does not have, so a missing index shows at once.
     $pip install --no-deps --only-binary :all: --require-hashes -r <(torch_entry) ||
-        fail "pip did not get torch==2.13.0+cpu, which is not on PyPI: add PyTorch's CPU wheel index (PIP_EXTRA_INDEX_URL=... make install) or a folder that holds the wheel (PIP_FIND_LINKS=...)."
+        fail "pip did not get $(torch_entry | grep -o '^torch[^ ]*'), which is not on PyPI: add PyTorch's CPU wheel index (PIP_EXTRA_INDEX_URL=... make install) or a folder that holds the wheel (PIP_FIND_LINKS=...)."
     $pip install --no-deps --only-binary :all: --require-hashes -r "$lock" ||
         fail "pip did not install $lock, see above."
     # An environment older than this lock may still hold packages that break it.

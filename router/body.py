@@ -106,9 +106,7 @@ def _float(digits: str) -> float:
     return value
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer, parse_float=_float)
 
 
 def _check_depth(body: Any) -> None:
@@ -141,7 +139,9 @@ def _check_guided(body: dict[str, Any]) -> None:
     choices = [body.get("guided_choice"), structured.get("choice") if isinstance(structured, dict) else None]
     for choice in choices:
         if isinstance(choice, list) and len(choice) > MAX_GUIDED_CHOICES:
-            raise InvalidRequest(f"At most {MAX_GUIDED_CHOICES} guided choices are allowed.", param="structured_outputs")
+            raise InvalidRequest(
+                f"At most {MAX_GUIDED_CHOICES} guided choices are allowed.", param="structured_outputs"
+            )
 
 
 def _kind(value: Any) -> str:

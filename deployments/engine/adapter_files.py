@@ -62,7 +62,9 @@ def _check_tensors(path: Path, rank: int, widths: set[int]) -> None:
             raise BadAdapter(f"tensor {name[:120]} has shape {shape}, which does not fit rank {rank}")
         outer = shape[1] if ".lora_A." in name else shape[0]
         if widths and outer not in widths:
-            raise BadAdapter(f"tensor {name[:120]} is {outer} wide; no layer of the base model is, so it is of another base")
+            raise BadAdapter(
+                f"tensor {name[:120]} is {outer} wide; no layer of the base model is, so it is of another base"
+            )
 
 
 def _base_widths(base_folder: str) -> set[int]:
@@ -76,4 +78,10 @@ def _base_widths(base_folder: str) -> set[int]:
         return set()
     head_dim = config.get("head_dim") or hidden // heads
     kv_heads = config.get("num_key_value_heads") or heads
-    return {hidden, config.get("intermediate_size", hidden), heads * head_dim, kv_heads * head_dim, config.get("vocab_size", hidden)}
+    return {
+        hidden,
+        config.get("intermediate_size", hidden),
+        heads * head_dim,
+        kv_heads * head_dim,
+        config.get("vocab_size", hidden),
+    }

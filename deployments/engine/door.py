@@ -19,7 +19,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from catalog.catalog import AdapterSpec
 from catalog.errors import RaymuxError, UpstreamError
 from deployments.engine.base import TokenCount, current_tokens
-from deployments.wire import ADAPTER_HEADER, RETRY_HEADER, SECRET_HEADER, USAGE_HEADER, Usage, decode_adapter, encode_usage, usage_trailer
+from deployments.wire import (
+    ADAPTER_HEADER,
+    RETRY_HEADER,
+    SECRET_HEADER,
+    USAGE_HEADER,
+    Usage,
+    decode_adapter,
+    encode_usage,
+    usage_trailer,
+)
 
 
 class AdapterLeases(Protocol):

@@ -44,7 +44,9 @@ class Fleet:
     def catalog(self) -> Catalog:
         """Raises GatewayNotReady until the manager has answered once."""
         if self._catalog is None:
-            raise GatewayNotReady("The gateway has not received its catalog yet; try again in a moment.", retry_after_s=1)
+            raise GatewayNotReady(
+                "The gateway has not received its catalog yet; try again in a moment.", retry_after_s=1
+            )
         return self._catalog
 
     @property

@@ -56,7 +56,13 @@ class Inference:
             try:
                 with self._fleet.ongoing(replica):
                     await self._relay.send(
-                        replica, self._endpoint.engine_path, job.headers, job.body, job.target.adapter, job.exchange, job.reply
+                        replica,
+                        self._endpoint.engine_path,
+                        job.headers,
+                        job.body,
+                        job.target.adapter,
+                        job.exchange,
+                        job.reply,
                     )
                 return
             except ReplicaUnavailable as refusal:

@@ -45,7 +45,7 @@ class VariantKeeper:
         self._is_stopped = False
         self._failure: _Failure | None = None
         self._start: asyncio.Task[None] | None = None
-        self._arrivals: asyncio.Queue[ReplicaReport] = asyncio.Queue()
+        self._arrivals: asyncio.Queue[ReplicaReport | ModelStopped] = asyncio.Queue()
         self._adapter_loads: dict[str, asyncio.Task[ReplicaReport]] = {}
         self._applications = asyncio.Lock()
         self._last_start: ColdStart | None = None
@@ -87,9 +87,12 @@ class VariantKeeper:
     def require_startable(self) -> None:
         """Raise ModelStopped or ModelFailed when no start may be tried now."""
         if self._is_stopped:
-            raise ModelStopped(f"{self.spec.model} was stopped. Start it with POST /v1/models/{self.spec.model}/start.")
+            raise self._stopped_error()
         if self._failure is not None and self._failure.retry_at_s > time.time():
             raise self._failed_error()
+
+    def _stopped_error(self) -> ModelStopped:
+        return ModelStopped(f"{self.spec.model} was stopped. Start it with POST /v1/models/{self.spec.model}/start.")
 
     def _failed_error(self) -> ModelFailed:
         assert self._failure is not None
@@ -111,7 +114,8 @@ class VariantKeeper:
             await asyncio.wait_for(asyncio.shield(start), timeout_s)
         except TimeoutError:
             raise ModelLoading(
-                f"{self.spec.model} is still starting after {timeout_s:g} s; try again later.", retry_after_s=timeout_s / 4
+                f"{self.spec.model} is still starting after {timeout_s:g} s; try again later.",
+                retry_after_s=timeout_s / 4,
             ) from None
 
     def _end_start(self, start: asyncio.Task[None]) -> None:
@@ -128,6 +132,8 @@ class VariantKeeper:
         try:
             await self._deploy()
             arrival = await self._first_arrival()
+        except ModelStopped:
+            raise
         except RaymuxError as error:
             self._note_failure(error.message)
             raise self._failed_error() from None
@@ -151,6 +157,8 @@ class VariantKeeper:
             await asyncio.wait({refused, arrival}, return_when=asyncio.FIRST_COMPLETED)
             if arrival.done():
                 report = arrival.result()
+                if isinstance(report, ModelStopped):
+                    raise report
                 if report.state is ReplicaState.FAILED:
                     raise ModelFailed(report.reason)
                 return report
@@ -189,6 +197,7 @@ class VariantKeeper:
     async def stop(self) -> None:
         """Stop by hand: running requests end, new ones get ModelStopped until `allow_start`."""
         self._is_stopped = True
+        self._arrivals.put_nowait(self._stopped_error())
         self._changed()
         await self.remove()
 
@@ -212,7 +221,7 @@ class VariantKeeper:
             return
         self.spec = spec
         self._failure = None
-        if any(replica.state is not ReplicaState.GONE for replica in self.replicas.values()):
+        if self.replicas or self._start is not None:
             async with self._applications:
                 await self._control.deploy(spec)
                 self.is_deployed = True

@@ -38,9 +38,7 @@ class FleetView:
     promoted: frozenset[str]
 
 
-@serve.deployment(
-    name=MODEL_MANAGER, num_replicas=1, max_ongoing_requests=100_000, ray_actor_options={"num_cpus": 0}
-)
+@serve.deployment(name=MODEL_MANAGER, num_replicas=1, max_ongoing_requests=100_000, ray_actor_options={"num_cpus": 0})
 class ModelManager:
     """Its `user_config` is the catalog."""
 
@@ -117,9 +115,7 @@ class ModelManager:
         """The view of the fleet as soon as it differs from `version`, or after 10 s."""
         async with self._has_changed:
             try:
-                await asyncio.wait_for(
-                    self._has_changed.wait_for(lambda: self._version != version), WATCH_TIMEOUT_S
-                )
+                await asyncio.wait_for(self._has_changed.wait_for(lambda: self._version != version), WATCH_TIMEOUT_S)
             except TimeoutError:
                 pass
         await asyncio.sleep(COALESCE_S)
