@@ -7,8 +7,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from catalog.models import AdapterPool, AdapterSettings, CheckpointSettings, EngineSettings, LifecycleSettings, Task
-from catalog.models import ModelSettings, VariantSettings
+from catalog.models import (
+    AdapterPool,
+    AdapterSettings,
+    CheckpointSettings,
+    EngineSettings,
+    LifecycleSettings,
+    ModelSettings,
+    Task,
+    VariantSettings,
+)
 from catalog.names import parse_name
 from catalog.settings import CatalogSettings
 

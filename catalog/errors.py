@@ -7,7 +7,6 @@ RaymuxError
 │   ├── InvalidGpuPreference    400 invalid_gpu_preference
 │   ├── GpuNotSupported         400 gpu_not_supported_for_model
 │   ├── AdapterRejected         400 adapter_rejected
-│   ├── PermissionDenied        403 permission_denied
 │   ├── ModelNotFound           404 model_not_found
 │   ├── PathNotFound            404 not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
@@ -109,14 +108,6 @@ class AdapterRejected(RequestError):
     """The adapter's files cannot be served on its base model."""
 
     code = "adapter_rejected"
-
-
-class PermissionDenied(RequestError):
-    """The caller may not do this."""
-
-    status = 403
-    code = "permission_denied"
-    type = "permission_error"
 
 
 class ModelNotFound(RequestError):

@@ -1,4 +1,4 @@
-"""What an operator writes about a model: its weights, its variants, how its engine runs, its adapters and checkpoints."""
+"""What an operator writes about a model: weights, variants, engine, adapters, checkpoints, life."""
 
 from __future__ import annotations
 
@@ -45,31 +45,38 @@ RESERVED_ENGINE_ARGS = frozenset(
 class EmulatedEngine(Settings):
     """How the emulated engine paces itself. It repeats a fixed vocabulary and knows no language."""
 
-    token_interval_ms: float = Field(5.0, ge=0, le=10_000, description="Time from one token to the next, milliseconds.")
-    prefill_ms: float = Field(0.0, ge=0, le=60_000, description="Time to the first token, milliseconds.")
-    start_s: float = Field(0.0, ge=0, le=600, description="Time the engine takes to start, seconds.")
-    fail_start: str = Field("", max_length=200, description="When set, every start fails with this reason.")
+    token_interval_ms: float = Field(
+        default=5.0, ge=0, le=10_000, description="Time from one token to the next, milliseconds."
+    )
+    prefill_ms: float = Field(default=0.0, ge=0, le=60_000, description="Time to the first token, milliseconds.")
+    start_s: float = Field(default=0.0, ge=0, le=600, description="Time the engine takes to start, seconds.")
+    fail_start: str = Field(default="", max_length=200, description="When set, every start fails with this reason.")
 
 
 class EngineSettings(Settings):
     """How a model's engine runs. Defaults are vLLM's own unless said otherwise."""
 
     kind: Literal["vllm", "emulated"] = Field(
-        "vllm", description="`vllm`, or `emulated`: a paced stand-in for tests and benchmarks that needs no weights."
+        default="vllm",
+        description="`vllm`, or `emulated`: a paced stand-in for tests and benchmarks that needs no weights.",
     )
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="Type of the weights.")
-    max_model_len: int | None = Field(None, ge=16, le=10_000_000, description="Context length, tokens.")
-    max_num_seqs: int | None = Field(None, ge=1, le=8192, description="Sequences one replica decodes at once.")
-    enforce_eager: bool = Field(False, description="Skip graph capture and compilation: starts faster, runs slower.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(default="auto", description="Type of the weights.")
+    max_model_len: int | None = Field(default=None, ge=16, le=10_000_000, description="Context length, tokens.")
+    max_num_seqs: int | None = Field(default=None, ge=1, le=8192, description="Sequences one replica decodes at once.")
+    enforce_eager: bool = Field(
+        default=False, description="Skip graph capture and compilation: starts faster, runs slower."
+    )
     gpu_memory_utilization: float | None = Field(
-        None, gt=0, le=1, description="Share of the GPU's memory this engine takes, 0 to 1."
+        default=None, gt=0, le=1, description="Share of the GPU's memory this engine takes, 0 to 1."
     )
-    cpu_kv_cache_gib: int = Field(1, ge=1, le=1024, description="Memory for the KV cache of a CPU variant, GiB.")
+    cpu_kv_cache_gib: int = Field(
+        default=1, ge=1, le=1024, description="Memory for the KV cache of a CPU variant, GiB."
+    )
     args: dict[str, Any] = Field(
         default_factory=dict,
         description="Further engine arguments by vLLM's names with underscores, e.g. `tool_call_parser: hermes`.",
     )
-    emulated: EmulatedEngine = Field(EmulatedEngine(), description="Pace of the emulated engine.")
+    emulated: EmulatedEngine = Field(default=EmulatedEngine(), description="Pace of the emulated engine.")
 
     @model_validator(mode="after")
     def _no_reserved_args(self) -> EngineSettings:
@@ -83,10 +90,13 @@ class VariantSettings(Settings):
     """One way to run a model: a GPU shape, and how many replicas of it."""
 
     shape: ShapeText = Field(description="`TYPE`, `TYPE:COUNT` or `CPU`.")
-    max_replicas: int = Field(1, ge=1, le=1000, description="Most replicas of this variant.")
-    num_cpus: float = Field(1.0, ge=0, le=1024, description="Logical CPUs Ray reserves for a replica.")
+    max_replicas: int = Field(default=1, ge=1, le=1000, description="Most replicas of this variant.")
+    num_cpus: float = Field(default=1.0, ge=0, le=1024, description="Logical CPUs Ray reserves for a replica.")
     target_ongoing_requests: int = Field(
-        32, ge=1, le=100_000, description="Ongoing requests one replica should have; more ask for another replica."
+        default=32,
+        ge=1,
+        le=100_000,
+        description="Ongoing requests one replica should have; more ask for another replica.",
     )
 
 
@@ -94,12 +104,16 @@ class LifecycleSettings(Settings):
     """When a model starts, waits and leaves."""
 
     idle_timeout_s: float = Field(
-        300, ge=1, le=86_400, description="Time without a request before the last replica goes."
+        default=300, ge=1, le=86_400, description="Time without a request before the last replica goes."
     )
-    cold_start_timeout_s: float = Field(600, ge=1, le=7_200, description="Longest wait of a request for a start.")
-    drain_timeout_s: float = Field(600, ge=1, le=7_200, description="Time running requests get when a replica leaves.")
+    cold_start_timeout_s: float = Field(
+        default=600, ge=1, le=7_200, description="Longest wait of a request for a start."
+    )
+    drain_timeout_s: float = Field(
+        default=600, ge=1, le=7_200, description="Time running requests get when a replica leaves."
+    )
     retry_backoff_s: float = Field(
-        5,
+        default=5,
         ge=0.1,
         le=600,
         description="Wait after a failed start before the next try; doubles with each failure, up to 300.",
@@ -110,26 +124,28 @@ class AdapterPool(Settings):
     """How many LoRA adapters a replica of the model holds."""
 
     max_adapters_per_replica: int = Field(
-        4, ge=1, le=256, description="Adapters a replica holds before the least recently used leaves."
+        default=4, ge=1, le=256, description="Adapters a replica holds before the least recently used leaves."
     )
-    max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = Field(16, description="Largest adapter rank.")
+    max_rank: Literal[8, 16, 32, 64, 128, 256, 320, 512] = Field(default=16, description="Largest adapter rank.")
 
 
 class ModelSettings(Settings):
     """A base model and how it is served."""
 
     name: BaseName = Field(description="The name requests use.")
-    aliases: tuple[BaseName, ...] = Field((), max_length=32, description="Further names of the same model.")
+    aliases: tuple[BaseName, ...] = Field(default=(), max_length=32, description="Further names of the same model.")
     source: str = Field(
         min_length=1, max_length=1024,
         description="Weights: a folder (relative to the project), `package:<module>/<folder>` inside an installed"
         " Python package, or a hub id such as `Qwen/Qwen3-0.6B`.",
     )  # fmt: skip
-    tasks: tuple[Task, ...] = Field((Task.GENERATE,), min_length=1, description="`generate`, or `embed` and `score`.")
+    tasks: tuple[Task, ...] = Field(
+        default=(Task.GENERATE,), min_length=1, description="`generate`, or `embed` and `score`."
+    )
     variants: tuple[VariantSettings, ...] = Field(min_length=1, max_length=16, description="In order of preference.")
-    engine: EngineSettings = Field(EngineSettings(), description="How the engine runs.")
-    adapters: AdapterPool | None = Field(None, description="Set it to serve LoRA adapters of this model.")
-    lifecycle: LifecycleSettings = Field(LifecycleSettings(), description="When it starts and leaves.")
+    engine: EngineSettings = Field(default=EngineSettings(), description="How the engine runs.")
+    adapters: AdapterPool | None = Field(default=None, description="Set it to serve LoRA adapters of this model.")
+    lifecycle: LifecycleSettings = Field(default=LifecycleSettings(), description="When it starts and leaves.")
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSettings:
@@ -155,8 +171,8 @@ class CheckpointSettings(Settings):
 
     name: CheckpointName = Field(description="`rl:<base>:<job>:<checkpoint>`.")
     source: str = Field(min_length=1, max_length=1024, description="Folder of the checkpoint.")
-    kind: Literal["full", "adapter"] = Field("full", description="Full weights, or a LoRA adapter.")
-    auto_promote: bool = Field(True, description="Whether the first request promotes it.")
+    kind: Literal["full", "adapter"] = Field(default="full", description="Full weights, or a LoRA adapter.")
+    auto_promote: bool = Field(default=True, description="Whether the first request promotes it.")
 
     @model_validator(mode="after")
     def _names_a_checkpoint(self) -> CheckpointSettings:

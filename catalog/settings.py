@@ -15,10 +15,10 @@ class CatalogSettings(Settings):
     """Every model, adapter and checkpoint: the `user_config` of the ModelManager deployment."""
 
     models: tuple[ModelSettings, ...] = Field(min_length=1, max_length=10_000, description="Base models.")
-    adapters: tuple[AdapterSettings, ...] = Field((), max_length=100_000, description="LoRA adapters.")
-    checkpoints: tuple[CheckpointSettings, ...] = Field((), max_length=100_000, description="RL checkpoints.")
+    adapters: tuple[AdapterSettings, ...] = Field(default=(), max_length=100_000, description="LoRA adapters.")
+    checkpoints: tuple[CheckpointSettings, ...] = Field(default=(), max_length=100_000, description="RL checkpoints.")
     replica_host: Literal["loopback", "node"] = Field(
-        "loopback",
+        default="loopback",
         description="Where engine replicas listen: `loopback` on one machine, `node` (the node's own address) on a"
         " cluster of several. Replicas answer only gateways, which know each replica's secret.",
     )
@@ -54,19 +54,19 @@ class CatalogSettings(Settings):
 class DefaultModels(Settings):
     """The model an endpoint uses when a request names none."""
 
-    chat: str | None = Field(None, description="For chat, completions, responses, messages and tokenize.")
-    embeddings: str | None = Field(None, description="For embeddings.")
-    rerank: str | None = Field(None, description="For rerank and score.")
+    chat: str | None = Field(default=None, description="For chat, completions, responses, messages and tokenize.")
+    embeddings: str | None = Field(default=None, description="For embeddings.")
+    rerank: str | None = Field(default=None, description="For rerank and score.")
 
 
 class GatewaySettings(Settings):
     """The `user_config` of the Gateway deployment."""
 
-    defaults: DefaultModels = Field(DefaultModels(), description="Models of requests that name none.")
+    defaults: DefaultModels = Field(default=DefaultModels(), description="Models of requests that name none.")
     max_body_bytes: int = Field(
-        10 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body, bytes; a larger one gets 413."
+        default=10 * 1024 * 1024, ge=1024, le=1024**3, description="Largest request body, bytes; a larger one gets 413."
     )
     comment_interval_s: float = Field(
-        5.0, ge=0.1, le=60, description="Time between the SSE comments a stream gets while its model starts."
+        default=5.0, ge=0.1, le=60, description="Time between the SSE comments a stream gets while its model starts."
     )
-    connect_timeout_s: float = Field(5.0, ge=0.1, le=60, description="Time to connect to a replica.")
+    connect_timeout_s: float = Field(default=5.0, ge=0.1, le=60, description="Time to connect to a replica.")

@@ -33,7 +33,7 @@ def engine_application(spec: VariantSpec) -> serve.Application:
             "placement_group_bundles": [{"CPU": spec.settings.num_cpus}, *[bundle] * shape.count],
             "placement_group_strategy": "STRICT_PACK",
         }
-    deployment = serve.deployment(EngineReplica).options(
+    deployment = serve.deployment()(EngineReplica).options(
         name=ENGINE_DEPLOYMENT,
         ray_actor_options=actor_options,
         max_ongoing_requests=10_000,

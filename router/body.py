@@ -134,7 +134,7 @@ def _check_integer(field: str, value: Any, low: int, high: int) -> None:
 
 
 def _check_guided(body: dict[str, Any]) -> None:
-    """Compiling a grammar of very many choices stalls the engine for everybody."""
+    """Refuse what an engine's grammar compiler stalls or fails on: very many choices, a schema that is only itself."""
     structured = body.get("structured_outputs")
     choices = [body.get("guided_choice"), structured.get("choice") if isinstance(structured, dict) else None]
     for choice in choices:
@@ -142,6 +142,11 @@ def _check_guided(body: dict[str, Any]) -> None:
             raise InvalidRequest(
                 f"At most {MAX_GUIDED_CHOICES} guided choices are allowed.", param="structured_outputs"
             )
+    response_format = body.get("response_format")
+    schema = response_format.get("json_schema") if isinstance(response_format, dict) else None
+    schema = schema.get("schema") if isinstance(schema, dict) else None
+    if isinstance(schema, dict) and schema.get("$ref") == "#":
+        raise InvalidRequest("The JSON schema refers to nothing but itself.", param="response_format")
 
 
 def _kind(value: Any) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import cast
 
 from ray import serve
 
@@ -59,7 +60,8 @@ class AdapterShelf:
         self._specs: dict[str, AdapterSpec] = {}
         self._held: dict[str, LoadedAdapter] = {}
         # Serve keeps the least-recently-used order and tells its routers which replica holds what.
-        self._get = serve.multiplexed(max_num_models_per_replica=pool.max_adapters_per_replica)(self._loader())
+        held_by_serve = serve.multiplexed(max_num_models_per_replica=pool.max_adapters_per_replica)(self._loader())
+        self._get = cast("Callable[[str], Awaitable[LoadedAdapter]]", held_by_serve)
 
     @property
     def names(self) -> tuple[str, ...]:

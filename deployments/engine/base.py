@@ -36,7 +36,10 @@ class EngineLoad:
 class Engine(Protocol):
     """An engine with an OpenAI server of its own."""
 
-    app: ASGIApp
+    @property
+    def app(self) -> ASGIApp:
+        """Its HTTP app, once it has started."""
+        ...
 
     async def start(self, on_step: Callable[[StartStep], None]) -> None:
         """Bring the engine up, naming each step as it begins. Raises when it cannot start."""

@@ -31,21 +31,23 @@ EMBEDDING_WIDTH = 8
 class EmulatedEngineServer:
     """An engine that costs no GPU, no weights and almost no CPU."""
 
-    app: ASGIApp
-
     def __init__(self, settings: EmulatedEngine, served_name: str) -> None:
         self._settings = settings
         self._served_name = served_name
         self._adapters: set[str] = set()
         self._running = 0
         self._alive = False
-        self.app = Starlette(
+        self._app = Starlette(
             routes=[
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/v1/completions", self._completion, methods=["POST"]),
                 Route("/v1/embeddings", self._embeddings, methods=["POST"]),
             ]
         )
+
+    @property
+    def app(self) -> ASGIApp:
+        return self._app
 
     async def start(self, on_step: Callable[[StartStep], None]) -> None:
         on_step(StartStep.LOADING)

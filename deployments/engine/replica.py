@@ -10,6 +10,7 @@ import re
 import secrets
 import socket
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -120,7 +121,7 @@ class EngineReplica:
 
     async def _watch_engine(self) -> None:
         """Take the replica out the moment its engine dies, rather than after three failed health checks."""
-        while self._engine.is_alive():
+        while self._engine.is_alive():  # noqa: ASYNC110 - vLLM tells of its death by a flag only
             await asyncio.sleep(WATCH_INTERVAL_S)
         logger.error("engine of %s died", self._spec.key)
         await self._leave(ReplicaState.GONE, reason="the engine process died")
@@ -198,8 +199,9 @@ class _QuietServer(uvicorn.Server):
 
     task: asyncio.Task[None]
 
-    def capture_signals(self):
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def _reason(error: Exception) -> str:

@@ -33,10 +33,9 @@ logger = logging.getLogger("ray.serve")
 class VLLMEngine:
     """vLLM with the arguments of one variant."""
 
-    app: ASGIApp
-
     def __init__(self, spec: VariantSpec) -> None:
         self._spec = spec
+        self._app: ASGIApp | None = None
         self._llm: AsyncLLM | None = None
         self._models: Any = None
         self._gauge = LoadGauge()
@@ -50,9 +49,14 @@ class VLLMEngine:
         on_step(StartStep.LOADING)
         args = await asyncio.to_thread(parse_arguments, engine_arguments(self._spec, location))
         self._llm = await asyncio.to_thread(_build_llm, args, self._gauge)
-        self.app = MendedApp(await self._build_app(args))
+        self._app = MendedApp(await self._build_app(args))
         on_step(StartStep.WARMING_UP)
         await self._warm_up()
+
+    @property
+    def app(self) -> ASGIApp:
+        assert self._app is not None, "the engine has not started"
+        return self._app
 
     async def _build_app(self, args: Namespace) -> ASGIApp:
         from vllm.entrypoints.openai.api_server import build_app, init_app_state
@@ -164,6 +168,7 @@ def parse_arguments(arguments: dict[str, Any]) -> Namespace:
     parser = make_arg_parser(FlexibleArgumentParser(exit_on_error=False))
     try:
         args = parser.parse_args(_command_line(arguments))
+        assert args is not None
         validate_parsed_serve_args(args)
     except SystemExit:
         raise ValueError(f"vLLM does not accept the engine arguments {sorted(arguments)}") from None

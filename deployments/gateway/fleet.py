@@ -1,4 +1,4 @@
-"""What this gateway knows of the fleet: the catalog, the replicas and the variants' states, kept fresh by the manager."""
+"""What this gateway knows of the fleet: catalog, replicas and variants' states, kept fresh by the manager."""
 
 from __future__ import annotations
 

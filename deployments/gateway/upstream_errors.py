@@ -10,8 +10,12 @@ from catalog.errors import ContextLengthExceeded, InvalidRequest, RaymuxError, U
 
 MAX_MESSAGE_CHARS = 500
 
-# Where pydantic and vLLM begin to quote the caller's input.
-_ECHO = re.compile(r"(,\s*|\s*\[)?(['\"]?input(_value|_type)?['\"]?\s*[:=]|input_value=).*", re.DOTALL)
+# vLLM's text of a validation error: a Python list of pydantic's errors, each with the caller's input in it.
+_PYDANTIC = re.compile(
+    r"'loc': '(?P<loc>[^']{0,200})', 'msg': (?P<quote>['\"])(?P<msg>.{0,300}?)(?P=quote)[,}]", re.DOTALL
+)
+# Where other messages begin to quote the input.
+_ECHO = re.compile(r"(,\s*|\s*\[|\s*\()?['\"]?input(_value|_type)?['\"]?\s*[:=].*", re.DOTALL)
 _CONTEXT = re.compile(r"context length|maximum model length|max_model_len|longer than the maximum", re.IGNORECASE)
 
 
@@ -33,10 +37,12 @@ def _read(body: bytes) -> tuple[str, str | None]:
     if not isinstance(data, dict):
         return "", None
     error = data.get("error", data)
-    if isinstance(error, dict) and isinstance(error.get("message"), str):
-        param = error.get("param")
-        return _clean(error["message"]), param if isinstance(param, str) else None
-    return _from_detail(data.get("detail"))
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return _from_detail(data.get("detail"))
+    message, param = error["message"], error.get("param")
+    if found := _PYDANTIC.search(message[:100_000]):
+        return _at(found["loc"], found["msg"])
+    return _clean(message), _field(param) if isinstance(param, str) else None
 
 
 def _from_detail(detail: Any) -> tuple[str, str | None]:
@@ -44,9 +50,18 @@ def _from_detail(detail: Any) -> tuple[str, str | None]:
     if isinstance(detail, str):
         return _clean(detail), None
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        where = ".".join(str(step) for step in detail[0].get("loc", ()) if step != "body")
-        return _clean(f"{where}: {detail[0].get('msg', 'invalid')}"), where[:100] or None
+        return _at(".".join(map(str, detail[0].get("loc", ()))), str(detail[0].get("msg", "invalid")))
     return "", None
+
+
+def _at(location: str, message: str) -> tuple[str, str | None]:
+    field = _field(location)
+    return _clean(f"{field}: {message}" if field else message), field
+
+
+def _field(location: str) -> str | None:
+    """The field of the body that a location such as `body.messages.0.role` names."""
+    return location.removeprefix("body").lstrip(".")[:100] or None
 
 
 def _clean(message: str) -> str:

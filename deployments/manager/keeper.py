@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from autoscaling.lifecycle import backoff_s, expected_start_s, variant_state
 from catalog.catalog import AdapterSpec, VariantSpec
