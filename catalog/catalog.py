@@ -90,15 +90,15 @@ class Catalog:
         for adapter in settings.adapters:
             base = models[parse_name(adapter.name).base]
             self._add(*_adapter_target(adapter, base, host, kind="adapter"))
+        newest = {_job_of(checkpoint, models): checkpoint.name for checkpoint in settings.checkpoints}
         for checkpoint in settings.checkpoints:
             base = models[parse_name(checkpoint.name).base]
-            self._add(*_checkpoint_target(checkpoint, base, host))
+            is_newest = newest[_job_of(checkpoint, models)] == checkpoint.name
+            self._add(*_checkpoint_target(checkpoint, base, host, is_newest))
 
     def _add(self, target: Target, names: Iterable[str]) -> None:
         self._targets[target.name] = target
-        for name in names:
-            # `rl:<base>:<job>` means the checkpoint of the job that was registered last.
-            self._by_name[name] = target
+        self._by_name.update(dict.fromkeys(names, target))
 
     def find(self, name: str) -> Target | None:
         """The target with exactly this name or alias, or None."""
@@ -135,9 +135,9 @@ def _base_target(model: ModelSettings, host: str) -> Target:
 
 
 def _adapter_target(
-    entry: AdapterSettings | CheckpointSettings, base: ModelSettings, host: str, kind: str
+    entry: AdapterSettings | CheckpointSettings, base: ModelSettings, host: str, kind: str, is_newest: bool = True
 ) -> tuple[Target, tuple[str, ...]]:
-    names = _all_names(entry.name, base)
+    names = _all_names(entry.name, base, is_newest)
     spec = AdapterSpec(entry.name, names, entry.source)
     auto_promote = entry.auto_promote if isinstance(entry, CheckpointSettings) else True
     variants = _base_target(base, host).variants
@@ -145,22 +145,33 @@ def _adapter_target(
     return target, names
 
 
-def _checkpoint_target(entry: CheckpointSettings, base: ModelSettings, host: str) -> tuple[Target, tuple[str, ...]]:
+def _checkpoint_target(
+    entry: CheckpointSettings, base: ModelSettings, host: str, is_newest: bool
+) -> tuple[Target, tuple[str, ...]]:
     if entry.kind == "adapter":
-        return _adapter_target(entry, base, host, kind="checkpoint")
-    names = _all_names(entry.name, base)
-    variants = _variants(entry.name, names, entry.source, base, None, host)
+        return _adapter_target(entry, base, host, "checkpoint", is_newest)
+    names = _all_names(entry.name, base, is_newest)
+    # Its engine knows the short name too, newest or not: a newer checkpoint must not change the spec and restart it.
+    variants = _variants(entry.name, _all_names(entry.name, base, True), entry.source, base, None, host)
     target = Target(
         entry.name, "checkpoint", base.tasks, variants, base.lifecycle, base.name, None, entry.auto_promote, names[1:]
     )
     return target, names
 
 
-def _all_names(name: str, base: ModelSettings) -> tuple[str, ...]:
-    """The name itself first, then the same under the base model's other names, then those without a checkpoint."""
+def _job_of(checkpoint: CheckpointSettings, models: dict[str, ModelSettings]) -> tuple[str, str | None]:
+    parsed = parse_name(checkpoint.name)
+    return models[parsed.base].name, parsed.job
+
+
+def _all_names(name: str, base: ModelSettings, is_newest: bool) -> tuple[str, ...]:
+    """The name itself first, then the same under the base model's other names.
+
+    `rl:<base>:<job>`, without a checkpoint, is a name of the job's checkpoint that was registered last.
+    """
     parsed = parse_name(name)
     bases = dict.fromkeys([parsed.base, base.name, *base.aliases])
     if parsed.kind == "peft":
         return tuple(f"peft:{each}:{parsed.job}" for each in bases)
     full = [f"rl:{each}:{parsed.job}:{parsed.checkpoint}" for each in bases]
-    return (*full, *(f"rl:{each}:{parsed.job}" for each in bases))
+    return (*full, *(f"rl:{each}:{parsed.job}" for each in bases if is_newest))

@@ -51,7 +51,7 @@ def load(path: Path) -> ServeConfig:
         raise ConfigError("http_options: expected a mapping with host and port")
     host, port = http.get("host", "127.0.0.1"), http.get("port", 8000)
     _check_host(host)
-    if not isinstance(port, int) or not 0 < port < 65536:
+    if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise ConfigError("http_options.port: expected a number from 1 to 65535")
     return ServeConfig(catalog, settings, host, port)
 
@@ -97,7 +97,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark
         at = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise ConfigError(f"{at}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
+        # A ValueError comes from a date such as 2024-13-01 or a number of thousands of digits.
         raise ConfigError(f"{path}: not valid YAML") from None
     if not isinstance(document, dict):
         raise ConfigError(f"{path}: expected a Serve configuration with `applications:`")

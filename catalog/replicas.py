@@ -75,13 +75,17 @@ class ColdStart:
 
 @dataclass(frozen=True, slots=True)
 class VariantStatus:
-    """What the manager knows of one variant. `expected_start_s` is learned from its own past starts."""
+    """What the manager knows of one variant.
+
+    `expected_start_s` is learned from its own past starts, `num_starts` counts those tried since the manager runs.
+    """
 
     variant: str
     state: VariantState
     step: StartStep | None = None
     since_s: float = 0.0
     expected_start_s: float = 30.0
+    num_starts: int = 0
     last_start: ColdStart | None = None
     last_error: str = ""
     retry_at_s: float | None = None

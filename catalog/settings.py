@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
-from catalog.names import parse_name
+from catalog.names import ParsedName, parse_name
 
 
 class CatalogSettings(Settings):
@@ -31,10 +31,16 @@ class CatalogSettings(Settings):
                 raise ValueError(f"{where}: the name {name} is taken already")
             seen.add(name)
         bases = {name: model for model in self.models for name in (model.name, *model.aliases)}
+        derived: set[ParsedName] = set()
         for where, entry in self._derived():
-            base = bases.get(parse_name(entry.name).base)
+            parsed = parse_name(entry.name)
+            base = bases.get(parsed.base)
             if base is None:
-                raise ValueError(f"{where}.name: no model is named {parse_name(entry.name).base}")
+                raise ValueError(f"{where}.name: no model is named {parsed.base}")
+            canonical = parsed._replace(base=base.name)
+            if canonical in derived:
+                raise ValueError(f"{where}.name: the name {entry.name} is taken already, by another name of its base")
+            derived.add(canonical)
             full = isinstance(entry, CheckpointSettings) and entry.kind == "full"
             if not full and base.adapters is None:
                 raise ValueError(f"{where}: the model {base.name} has no `adapters:` section, so it serves none")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import socket
 from pathlib import Path
 
 # Neither Ray nor vLLM phones home; one machine's replicas get the CPU they are given.
@@ -39,4 +41,36 @@ def serve_environment(*, fast_path: bool) -> dict[str, str]:
         environment |= _FAST_PATH
         environment["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(FRONT_DOOR)
         environment["RAYMUX_HAPROXY"] = str(get_haproxy_binary())
+        environment |= _ports()
     return {**environment, **os.environ}
+
+
+def _ports() -> dict[str, str]:
+    """Loopback ports for the front door's inner side.
+
+    Serve's own are fixed, and bound so that a second cluster on the machine shares them silently: HAProxy would send
+    this cluster's requests to the other one's gateway or fallback proxy.
+    """
+    http, grpc = _free_port(range(30_000, 40_000, 100)), _free_port(range(40_000, 50_000, 100))
+    return {
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(http),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(http + 99),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc + 99),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port(range(8_500, 8_999))),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(_free_port(range(9_500, 9_999))),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port(range(9_101, 9_499))),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port(range(8_404, 8_499))),
+    }
+
+
+def _free_port(candidates: range) -> int:
+    """A port that nothing listens on; a random one, so that two clusters that start together seldom take the same."""
+    shuffled = random.sample(candidates, len(candidates))
+    return next(port for port in shuffled if not _is_taken(port))
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -8,7 +8,7 @@ do no harm.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from catalog.catalog import AdapterSpec
 
@@ -41,8 +41,8 @@ def encode_usage(usage: Usage) -> bytes:
 def decode_usage(value: bytes) -> Usage | None:
     """Read what `encode_usage` wrote; None when it is something else."""
     try:
-        return Usage(*json.loads(value))
-    except (ValueError, TypeError):
+        return _usage(json.loads(value))
+    except ValueError:
         return None
 
 
@@ -70,7 +70,12 @@ def strip_trailer(chunk: bytes) -> tuple[bytes, Usage | None]:
     if start < 0 or (start > 0 and chunk[start - 1 : start] != b"\n"):
         return chunk, None
     try:
-        usage = Usage(*json.loads(chunk[start + len(_TRAILER_START) - 1 : -2])["usage"])
-    except (ValueError, TypeError, KeyError):
-        return chunk, None
-    return chunk[:start], usage
+        usage = _usage(json.loads(chunk[start + len(_TRAILER_START) - 1 : -2]).get("usage"))
+    except ValueError:
+        usage = None
+    return (chunk, None) if usage is None else (chunk[:start], usage)
+
+
+def _usage(values: Any) -> Usage | None:
+    is_usage = isinstance(values, list) and len(values) == 4 and all(isinstance(value, int | float) for value in values)
+    return Usage(*values) if is_usage else None

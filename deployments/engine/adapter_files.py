@@ -39,7 +39,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         raise BadAdapter(f"adapter_model.safetensors is missing{hint}")
     try:
         config = json.loads((path / "adapter_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         raise BadAdapter("adapter_config.json is missing or not JSON") from None
     if not isinstance(config, dict):
         raise BadAdapter("adapter_config.json is not an object")
@@ -71,7 +71,7 @@ def _base_widths(base_folder: str) -> set[int]:
     """Widths that a linear layer of the base model may have, from its Hugging Face configuration; empty if unknown."""
     try:
         config = json.loads((Path(base_folder) / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return set()
     hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
     if not hidden or not heads:

@@ -21,7 +21,7 @@ logger = logging.getLogger("ray.serve")
 
 
 class LoadedAdapter:
-    """An adapter in the engine. Serve calls `__del__` when it evicts it; that waits until nobody uses it."""
+    """An adapter in the engine. Serve awaits its `__del__` when it evicts it; that waits until nobody uses it."""
 
     def __init__(self, spec: AdapterSpec, engine: Engine, shelf: dict[str, LoadedAdapter]) -> None:
         self.spec = spec
@@ -30,6 +30,8 @@ class LoadedAdapter:
         self._users = 0
         self._unused = asyncio.Event()
         self._unused.set()
+        # Of the object, where Serve finds it, and not of the class, where Python would call it and await nothing.
+        self.__del__ = self._leave
 
     def acquire(self) -> None:
         self._users += 1
@@ -44,7 +46,7 @@ class LoadedAdapter:
     def is_busy(self) -> bool:
         return self._users > 0
 
-    async def __del__(self) -> None:
+    async def _leave(self) -> None:
         self._shelf.pop(self.spec.name, None)
         await self._unused.wait()
         await self._engine.unload_adapter(self.spec.names)

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ray.serve")
 
+# The linear layers of a transformer block, which are what adapters are made of.
+CPU_ADAPTER_MODULES = (
+    "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "out_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
+    "fc1", "fc2", "dense", "query_key_value", "dense_h_to_4h", "dense_4h_to_h",
+)  # fmt: skip
+
 
 class VLLMEngine:
     """vLLM with the arguments of one variant."""
@@ -97,7 +103,9 @@ class VLLMEngine:
         assert self._llm is not None
         request = self._models.lora_requests[names[0]]
         for name in names:
-            self._models.lora_requests.pop(name, None)
+            # A newer checkpoint of the same job may have taken the short name over.
+            if self._models.lora_requests.get(name) is request:
+                del self._models.lora_requests[name]
         await self._llm.remove_lora(request.lora_int_id)
 
     def load(self) -> EngineLoad:
@@ -157,6 +165,10 @@ def engine_arguments(spec: VariantSpec, location: str) -> dict[str, Any]:
             "max_cpu_loras": slots,
             "max_lora_rank": spec.adapters.max_rank,
         }
+        if shape.count == 0:
+            # Without lm_head: on the CPU, vLLM 0.32 computes an adapter's logits for one token a request, so a request
+            # for its prompt's logprobs beside any other one kills the engine.
+            arguments.setdefault("lora_target_modules", CPU_ADAPTER_MODULES)
     return arguments
 
 
@@ -204,6 +216,9 @@ def _set_environment(spec: VariantSpec, *, local: bool) -> None:
         os.environ["VLLM_CPU_KVCACHE_SPACE"] = str(spec.engine.cpu_kv_cache_gib)
         # Several engines share the machine: pinned threads would pile up on the same cores.
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", "nobind")
+        if spec.engine.enforce_eager:
+            # vLLM 0.32 compiles its sampler all the same, at the first request for logprobs: everybody waits for it.
+            os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
 
 
 def _build_llm(args: Namespace, gauge: LoadGauge) -> AsyncLLM:

@@ -18,7 +18,9 @@ from deployments.gateway.relay import Relay
 from router.endpoints import ENDPOINTS
 
 
-def build_gateway_app(fleet: Fleet, relay: Relay, settings: Callable[[], GatewaySettings]) -> ASGIApp:
+def build_gateway_app(
+    fleet: Fleet, relay: Relay, settings: Callable[[], GatewaySettings], *, under_serve: bool = False
+) -> ASGIApp:
     """The app; every path works with and without its `/v1`."""
     models = Models(fleet)
     routes = [*Operations(fleet).routes(), *models.routes("/v1"), *models.routes("")]
@@ -28,4 +30,4 @@ def build_gateway_app(fleet: Fleet, relay: Relay, settings: Callable[[], Gateway
     starlette = Starlette(routes=routes)
     # Starlette's own handling of errors is left out: the envelope renders every one of them.
     starlette.router.redirect_slashes = False
-    return Envelope(starlette.router)
+    return Envelope(starlette.router, adds_request_id=not under_serve)

@@ -20,17 +20,21 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Envelope:
-    """ASGI middleware; puts `exchange` and `reply` into the scope's state."""
+    """ASGI middleware; puts `exchange` and `reply` into the scope.
 
-    def __init__(self, app: ASGIApp) -> None:
+    `adds_request_id` is off under Serve, which puts an id into every request without one and into every reply.
+    """
+
+    def __init__(self, app: ASGIApp, *, adds_request_id: bool = True) -> None:
         self._app = app
+        self._adds_request_id = adds_request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         exchange = Exchange(request_id(scope), scope["method"], scope["path"])
-        reply = Reply(send, exchange)
+        reply = Reply(send, exchange, adds_request_id=self._adds_request_id)
         scope["exchange"], scope["reply"] = exchange, reply
         # Starlette's router raises its 404 and 405 only where it believes an application stands around it.
         scope["app"] = self

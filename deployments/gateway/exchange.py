@@ -43,8 +43,9 @@ class Reply:
     error goes out as an event after which the stream ends without `[DONE]`.
     """
 
-    def __init__(self, send: Send, exchange: Exchange) -> None:
+    def __init__(self, send: Send, exchange: Exchange, *, adds_request_id: bool = True) -> None:
         self._send = send
+        self._adds_request_id = adds_request_id
         self._exchange = exchange
         self.has_begun = False
         self.is_stream = False
@@ -58,7 +59,9 @@ class Reply:
         self.is_stream = content_type.startswith(b"text/event-stream")
         exchange = self._exchange
         exchange.status = status
-        headers = [(b"content-type", content_type), (b"x-request-id", exchange.request_id.encode("latin-1"))]
+        headers = [(b"content-type", content_type)]
+        if self._adds_request_id:
+            headers.append((b"x-request-id", exchange.request_id.encode("latin-1")))
         if length is not None:
             headers.append((b"content-length", str(length).encode()))
         if self.is_stream:

@@ -33,7 +33,7 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve after the constructor."""
-        return build_gateway_app(self._fleet, self._relay, lambda: self._settings)
+        return build_gateway_app(self._fleet, self._relay, lambda: self._settings, under_serve=True)
 
     def reconfigure(self, config: dict[str, Any]) -> None:
         """Take over new settings; requests under way keep the old ones."""

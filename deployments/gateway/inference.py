@@ -142,7 +142,7 @@ async def read_json_body(headers: Mapping[bytes, bytes], receive: Receive, max_b
     if content_type != b"application/json" and not content_type.endswith(b"+json"):
         raise UnsupportedMediaType("Send the body as application/json.")
     length = headers.get(b"content-length", b"0")
-    if length.isdigit() and int(length) > max_bytes:
+    if length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
         raise PayloadTooLarge(f"The body may have at most {max_bytes} bytes.")
     chunks, num_bytes = [], 0
     while True:

@@ -67,6 +67,7 @@ class Operations:
             "step": status.step and str(status.step),
             "since_s": round(time.time() - status.since_s, 1),
             "expected_start_s": status.expected_start_s,
+            "num_starts": status.num_starts,
             "last_cold_start": status.last_start and dataclasses.asdict(status.last_start),
             "last_error": status.last_error or None,
             "retry_in_s": max(0.0, round(status.retry_at_s - time.time(), 1)) if status.retry_at_s else None,

@@ -87,7 +87,7 @@ class Relay:
         if response.status >= 400:
             if RETRY_HEADER.decode() in response.headers:
                 raise ReplicaUnavailable(is_draining=True)
-            raise from_engine(response.status, await response.content.read(MAX_ERROR_BYTES))
+            raise from_engine(response.status, await _read_error(response.content))
         if response.content_type == "text/event-stream":
             await _stream(response, exchange, reply)
         else:
@@ -108,6 +108,14 @@ async def _stream(response: aiohttp.ClientResponse, exchange: Exchange, reply: R
     if is_empty:
         raise EmptyResponse("The engine ended its stream without an event; try again.")
     await reply.end()
+
+
+async def _read_error(content: aiohttp.StreamReader) -> bytes:
+    """The body of an error, at most 64 KiB of it."""
+    body = b""
+    while len(body) < MAX_ERROR_BYTES and (chunk := await content.read(MAX_ERROR_BYTES - len(body))):
+        body += chunk
+    return body
 
 
 async def _whole(response: aiohttp.ClientResponse, exchange: Exchange, reply: Reply) -> None:

@@ -32,7 +32,7 @@ def from_engine(status: int, body: bytes) -> RaymuxError:
 def _read(body: bytes) -> tuple[str, str | None]:
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return "", None
     if not isinstance(data, dict):
         return "", None
@@ -65,5 +65,6 @@ def _field(location: str) -> str | None:
 
 
 def _clean(message: str) -> str:
-    message = _ECHO.sub("", message).strip()
+    # Cut first: the pattern takes quadratic time on a long run of spaces.
+    message = _ECHO.sub("", message[: 2 * MAX_MESSAGE_CHARS]).strip()
     return message if len(message) <= MAX_MESSAGE_CHARS else message[:MAX_MESSAGE_CHARS] + "..."

@@ -50,6 +50,7 @@ class VariantKeeper:
         self._applications = asyncio.Lock()
         self._last_start: ColdStart | None = None
         self._expected_s: float | None = None
+        self._num_starts = 0
         self._since_s = time.time()
         self._state = VariantState.COLD
 
@@ -106,6 +107,8 @@ class VariantKeeper:
 
     async def _started(self) -> None:
         if self._start is None:
+            # Here and not in the task: what arrives before the task first runs must not be lost.
+            self._arrivals = asyncio.Queue()
             self._start = asyncio.create_task(self._run_start())
             self._start.add_done_callback(self._end_start)
             self._changed()
@@ -127,8 +130,8 @@ class VariantKeeper:
     async def _run_start(self) -> None:
         """Deploy if need be, wake, and wait for the first ready replica. Raises ModelFailed."""
         begun_s = time.time()
+        self._num_starts += 1
         logger.info("starting %s", self.spec.key)
-        self._arrivals = asyncio.Queue()
         try:
             await self._deploy()
             arrival = await self._first_arrival()
@@ -213,6 +216,8 @@ class VariantKeeper:
             if self.is_deployed:
                 self.is_deployed = False
                 await self._control.delete(self.spec.app_name)
+                # One that was still starting has had no chance to say that it left.
+                self.replicas.clear()
         self._changed()
 
     async def update(self, spec: VariantSpec) -> None:
@@ -221,7 +226,7 @@ class VariantKeeper:
             return
         self.spec = spec
         self._failure = None
-        if self.replicas or self._start is not None:
+        if not self._is_stopped and (self.replicas or self._start is not None):
             async with self._applications:
                 await self._control.deploy(spec)
                 self.is_deployed = True
@@ -276,6 +281,7 @@ class VariantKeeper:
             step=step,
             since_s=self._since_s,
             expected_start_s=round(self._expected_s or FIRST_GUESS_S, 1),
+            num_starts=self._num_starts,
             last_start=self._last_start,
             last_error=self._failure.reason if self._failure else "",
             retry_at_s=self._failure.retry_at_s if self._failure else None,

@@ -1,0 +1,24 @@
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.server import RunningServer
+
+
+@pytest.fixture(scope="session")
+def engine_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """serve_config.yaml on real vLLM, with its chat model and its embedder warm; one for the whole session."""
+    # Imported here, so that the unit tests need none of it.
+    from tests import engine_server as shared
+
+    folder = tmp_path_factory.mktemp("odd-models")
+    with shared.engine_server(folder) as server:
+        shared.remove_vanished(folder)
+        shared.warm_up(server)
+        yield server

@@ -1,0 +1,206 @@
+"""Values and fakes that several unit tests start from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from catalog.catalog import AdapterSpec, Catalog, Target, VariantSpec
+from catalog.errors import RaymuxError
+from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantStatus
+from catalog.settings import CatalogSettings
+from deployments.manager.manager import FleetView
+
+CHAT = "demo-chat"
+CHAT_ALIAS = "Acme/Demo-1B"
+PIRATE = "peft:demo-chat:job_pirate"
+CHECKPOINT = "rl:demo-chat:job_demo:checkpoint-1"
+HELD_CHECKPOINT = "rl:demo-chat:job_held:checkpoint-1"
+EMBEDDER = "embedder"
+
+
+def catalog_dict() -> dict[str, Any]:
+    """The `user_config` of a manager: a chat model on two shapes with an adapter and checkpoints, and an embedder."""
+    return {
+        "models": [
+            {
+                "name": CHAT,
+                "aliases": [CHAT_ALIAS],
+                "source": "models/demo-chat",
+                "variants": [{"shape": "CPU"}, {"shape": "H100:4", "max_replicas": 3}],
+                "engine": {"kind": "emulated"},
+                "adapters": {"max_adapters_per_replica": 2, "max_rank": 8},
+            },
+            {
+                "name": EMBEDDER,
+                "source": "models/demo-chat",
+                "tasks": ["embed", "score"],
+                "variants": [{"shape": "CPU"}],
+                "engine": {"kind": "emulated"},
+            },
+        ],
+        "adapters": [{"name": PIRATE, "source": "models/adapters/job_pirate"}],
+        "checkpoints": [
+            {"name": CHECKPOINT, "source": "models/rl/job_demo/checkpoint-1"},
+            {"name": HELD_CHECKPOINT, "source": "models/rl/job_held/checkpoint-1", "auto_promote": False},
+        ],
+    }
+
+
+def catalog_settings(**changes: Any) -> CatalogSettings:
+    return CatalogSettings.model_validate({**catalog_dict(), **changes})
+
+
+def catalog(**changes: Any) -> Catalog:
+    return Catalog(catalog_settings(**changes))
+
+
+def target(name: str = CHAT) -> Target:
+    found = catalog().find(name)
+    assert found is not None
+    return found
+
+
+def variant(name: str = CHAT, shape: str = "CPU") -> VariantSpec:
+    return next(each for each in target(name).variants if each.settings.shape == shape)
+
+
+def adapter(name: str = PIRATE) -> AdapterSpec:
+    found = target(name).adapter
+    assert found is not None
+    return found
+
+
+def report(replica_id: str = "r1", state: ReplicaState = ReplicaState.READY, **changes: Any) -> ReplicaReport:
+    """What a ready replica of the chat model's CPU variant says of itself."""
+    fields: dict[str, Any] = {
+        "variant": f"{CHAT}@CPU",
+        "fingerprint": "f",
+        "sent_at_s": 1.0,
+        "address": "127.0.0.1:1",
+        "secret": "the-replica-secret",
+    }
+    return ReplicaReport(replica_id=replica_id, state=state, **{**fields, **changes})
+
+
+def status(state: VariantState = VariantState.COLD, key: str = f"{CHAT}@CPU", **changes: Any) -> VariantStatus:
+    return VariantStatus(variant=key, state=state, **changes)
+
+
+async def settle() -> None:
+    """Let every task that can run do so; no time passes."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class Sent:
+    """An ASGI `send` that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.messages: list[dict[str, Any]] = []
+
+    async def __call__(self, message: Any) -> None:
+        self.messages.append(message)
+
+    @property
+    def status(self) -> int:
+        return self.messages[0]["status"]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.messages[0]["headers"]}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message.get("body", b"") for message in self.messages[1:])
+
+    @property
+    def has_ended(self) -> bool:
+        return bool(self.messages) and not self.messages[-1].get("more_body", True)
+
+
+def http_scope(method: str = "POST", path: str = "/v1/chat/completions", **headers: str) -> dict[str, Any]:
+    """An ASGI scope; `content_type="x"` becomes the header `content-type: x`."""
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+    }
+
+
+class Client:
+    """An ASGI `receive`: a body in pieces, then silence until `leave`."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self._messages = [
+            {"type": "http.request", "body": piece, "more_body": index < len(pieces) - 1}
+            for index, piece in enumerate(pieces)
+        ]
+        self._has_left = asyncio.Event()
+
+    def leave(self) -> None:
+        self._has_left.set()
+
+    async def __call__(self) -> Any:
+        if self._messages:
+            return self._messages.pop(0)
+        await self._has_left.wait()
+        return {"type": "http.disconnect"}
+
+
+Ensure = Callable[[str, AdapterSpec | None, tuple[str, ...]], Awaitable[ReplicaReport | RaymuxError]]
+
+
+class FakeManager:
+    """The model manager's handle as a gateway calls it: `manager.watch.remote(...)`.
+
+    `publish` changes what `watch` answers; `on_ensure` is called for each `ensure`, and `calls` lists the other verbs.
+    """
+
+    def __init__(self, settings: CatalogSettings | None = None) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.refusal: RaymuxError | None = None
+        self.on_ensure: Ensure = self._no_start
+        self._version = 1
+        self._settings = settings or catalog_settings()
+        self._view: dict[str, Any] = {"replicas": (), "variants": (), "promoted": frozenset()}
+        self._has_changed = asyncio.Event()
+
+    def publish(
+        self,
+        replicas: Iterable[ReplicaReport] = (),
+        variants: Iterable[VariantStatus] = (),
+        promoted: Iterable[str] = (),
+    ) -> None:
+        self._version += 1
+        self._view = {"replicas": tuple(replicas), "variants": tuple(variants), "promoted": frozenset(promoted)}
+        self._has_changed.set()
+
+    def __getattr__(self, verb: str) -> SimpleNamespace:
+        if verb == "ensure":
+            # Looked up at each call, so that a test can change its answer.
+            return SimpleNamespace(remote=self.on_ensure)
+        if verb == "watch":
+            return SimpleNamespace(remote=self._watch)
+
+        async def act(name: str) -> RaymuxError | None:
+            self.calls.append((verb, name))
+            return self.refusal
+
+        return SimpleNamespace(remote=act)
+
+    async def _watch(self, version: int, catalog_version: int) -> FleetView:
+        while version == self._version:
+            self._has_changed.clear()
+            await self._has_changed.wait()
+        is_new = catalog_version != 1
+        return FleetView(self._version, 1, self._settings if is_new else None, **self._view)
+
+    async def _no_start(self, *_: Any) -> ReplicaReport:
+        raise AssertionError("nothing was to be started")

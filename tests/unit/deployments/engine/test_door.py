@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from catalog.catalog import AdapterSpec
+from catalog.errors import AdapterRejected
+from deployments.engine.base import current_tokens
+from deployments.engine.door import CountedSend, Door, Tally
+from deployments.wire import Usage, decode_usage, encode_adapter, strip_trailer
+from tests.unit.builders import Client, Sent, adapter, http_scope
+
+SECRET = "the-replica-secret"
+
+
+class App:
+    """An engine's app that answers when it may, and counts tokens as an engine does."""
+
+    def __init__(self, *, stream: bool = False) -> None:
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.num_entered = 0
+        self.error: Exception | None = None
+        self._stream = stream
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.num_entered += 1
+        await self.may_answer.wait()
+        if self.error is not None:
+            raise self.error
+        count = current_tokens.get()
+        assert count is not None
+        count.prompt_tokens, count.completion_tokens = 7, 2
+        content_type = b"text/event-stream; charset=utf-8" if self._stream else b"application/json"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", content_type)]})
+        if not self._stream:
+            await send({"type": "http.response.body", "body": b"{}"})
+            return
+        await send({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+class Leases:
+    """Adapter leases that note what is held."""
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+        self.error: Exception | None = None
+
+    @asynccontextmanager
+    async def lease(self, spec: AdapterSpec) -> AsyncIterator[None]:
+        if self.error is not None:
+            raise self.error
+        self.held.append(spec.name)
+        try:
+            yield
+        finally:
+            self.held.remove(spec.name)
+
+
+def request(**headers: str) -> dict[str, Any]:
+    return http_scope(x_raymux_secret=SECRET, **headers)
+
+
+async def enter(door: Door, scope: dict[str, Any]) -> Sent:
+    sent = Sent()
+    await door(scope, Client(b"{}"), sent)
+    return sent
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"x_raymux_secret": ""}, {"x_raymux_secret": "wrong"}, {"x_raymux_secret": SECRET + "x"}]
+)
+async def test_only_a_caller_with_the_secret_reaches_the_engine(headers: dict[str, str]) -> None:
+    app = App()
+    sent = await enter(Door(app, SECRET, None, Tally()), http_scope(**headers))
+    assert sent.status == 403
+    assert app.num_entered == 0
+    assert SECRET.encode() not in sent.body
+
+
+async def test_a_caller_with_the_secret_reaches_the_engine() -> None:
+    sent = await enter(Door(App(), SECRET, None, Tally()), request())
+    assert (sent.status, sent.body) == (200, b"{}")
+
+
+async def test_a_draining_replica_refuses_new_work_and_says_it_may_go_elsewhere() -> None:
+    app = App()
+    door = Door(app, SECRET, None, Tally())
+    door.draining = True
+    sent = await enter(door, request())
+    assert sent.status == 503
+    assert sent.headers["x-raymux-retry"] == "draining"
+    assert app.num_entered == 0
+
+
+async def test_draining_is_not_told_to_strangers() -> None:
+    door = Door(App(), SECRET, None, Tally())
+    door.draining = True
+    assert (await enter(door, http_scope())).status == 403
+
+
+async def test_a_request_that_runs_ends_although_the_replica_drains() -> None:
+    app, tally = App(), Tally()
+    door = Door(app, SECRET, None, tally)
+    app.may_answer.clear()
+    running = asyncio.create_task(enter(door, request()))
+    await asyncio.sleep(0)
+    door.draining = True
+    leaving = asyncio.create_task(tally.wait_empty())
+    await asyncio.sleep(0)
+    assert not leaving.done()
+    app.may_answer.set()
+    assert (await running).status == 200
+    await leaving
+
+
+async def test_every_way_out_is_counted() -> None:
+    app, tally = App(), Tally()
+    door = Door(app, SECRET, None, tally)
+    app.error = ValueError("the engine broke")
+    with pytest.raises(ValueError, match="broke"):
+        await enter(door, request())
+    assert tally.running == 0
+    app.error = None
+    app.may_answer.clear()
+    running = asyncio.create_task(enter(door, request()))
+    await asyncio.sleep(0)
+    assert tally.running == 1
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert tally.running == 0
+    await tally.wait_empty()
+
+
+async def test_a_refused_request_is_not_counted() -> None:
+    tally = Tally()
+    since_s = tally.idle_since_s
+    await enter(Door(App(), SECRET, None, tally), http_scope())
+    assert tally.idle_since_s == since_s
+
+
+async def test_a_replica_is_idle_only_without_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("deployments.engine.door.time", SimpleNamespace(monotonic=lambda: now_s))
+    tally = Tally()
+    now_s = 105.0
+    assert tally.idle_s == 5.0
+    with tally.one(), tally.one():
+        assert tally.idle_s == 0.0
+        now_s = 110.0
+    assert tally.idle_s == 0.0
+    now_s = 111.0
+    assert tally.idle_s == 1.0
+
+
+async def test_the_adapter_is_held_while_its_request_runs_and_no_longer() -> None:
+    app, leases = App(), Leases()
+    app.may_answer.clear()
+    scope = request(x_raymux_adapter=encode_adapter(adapter()).decode())
+    running = asyncio.create_task(enter(Door(app, SECRET, leases, Tally()), scope))
+    await asyncio.sleep(0)
+    assert leases.held == [adapter().name]
+    app.may_answer.set()
+    await running
+    assert leases.held == []
+
+
+async def test_the_adapter_is_let_go_when_the_engine_breaks() -> None:
+    app, leases = App(), Leases()
+    app.error = ValueError("the engine broke")
+    scope = request(x_raymux_adapter=encode_adapter(adapter()).decode())
+    with pytest.raises(ValueError, match="broke"):
+        await enter(Door(app, SECRET, leases, Tally()), scope)
+    assert leases.held == []
+
+
+async def test_a_rejected_adapter_is_answered_with_its_own_error() -> None:
+    app, leases = App(), Leases()
+    leases.error = AdapterRejected("the rank is 99", param="model")
+    sent = await enter(Door(app, SECRET, leases, Tally()), request(x_raymux_adapter=encode_adapter(adapter()).decode()))
+    assert sent.status == 400
+    assert json.loads(sent.body)["error"]["code"] == "adapter_rejected"
+    assert app.num_entered == 0
+
+
+async def test_a_model_without_adapters_refuses_one() -> None:
+    sent = await enter(Door(App(), SECRET, None, Tally()), request(x_raymux_adapter=encode_adapter(adapter()).decode()))
+    assert sent.status == 502
+
+
+async def test_only_http_is_served() -> None:
+    with pytest.raises(RuntimeError, match="websocket"):
+        await Door(App(), SECRET, None, Tally())({"type": "websocket", "headers": []}, Client(), Sent())
+
+
+async def test_a_single_body_carries_its_usage_in_a_header() -> None:
+    sent = await enter(Door(App(), SECRET, None, Tally()), request())
+    usage = decode_usage(sent.headers["x-raymux-usage"].encode())
+    assert usage is not None
+    assert usage[:2] == (7, 2)
+    assert sent.body == b"{}"
+
+
+async def test_an_event_stream_carries_its_usage_in_a_trailer() -> None:
+    sent = await enter(Door(App(stream=True), SECRET, None, Tally()), request())
+    assert "x-raymux-usage" not in sent.headers
+    body, usage = strip_trailer(sent.body)
+    assert body == b"data: 1\n\ndata: [DONE]\n\n"
+    assert usage is not None
+    assert usage[:2] == (7, 2)
+    assert sent.has_ended
+
+
+async def test_times_are_counted_from_the_request_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 10.0
+    monkeypatch.setattr("deployments.engine.door.time", SimpleNamespace(perf_counter=lambda: now_s))
+    sent = Sent()
+    counted = CountedSend(sent)
+    now_s = 10.25
+    await counted({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+    await counted({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
+    now_s = 11.0
+    await counted({"type": "http.response.body", "body": b""})
+    assert strip_trailer(sent.body)[1] == Usage(0, 0, 250.0, 1000.0)
+
+
+async def test_another_body_in_pieces_is_passed_on_as_it_is() -> None:
+    sent = Sent()
+    counted = CountedSend(sent)
+    await counted({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await counted({"type": "http.response.body", "body": b"[1,", "more_body": True})
+    await counted({"type": "http.response.body", "body": b"2]"})
+    assert sent.body == b"[1,2]"
+
+
+async def test_the_head_waits_for_the_body() -> None:
+    sent = Sent()
+    await CountedSend(sent)({"type": "http.response.start", "status": 200, "headers": []})
+    assert sent.messages == []
+
+
+async def test_requests_count_their_tokens_apart() -> None:
+    app = App(stream=True)
+    door = Door(app, SECRET, None, Tally())
+    replies = await asyncio.gather(*(enter(door, request()) for _ in range(20)))
+    assert {strip_trailer(sent.body)[1][:2] for sent in replies} == {(7, 2)}
+    assert current_tokens.get() is None

@@ -1,0 +1,117 @@
+"""A gateway's app around a real fleet, a manager that the test speaks for, and a relay that sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from catalog.catalog import AdapterSpec
+from catalog.replicas import ReplicaReport
+from catalog.settings import GatewaySettings
+from deployments.gateway import cold_start
+from deployments.gateway.app import build_gateway_app
+from deployments.gateway.exchange import Exchange, Reply
+from deployments.gateway.fleet import Fleet
+from tests.unit.builders import CHAT, EMBEDDER, Client, FakeManager, Sent, http_scope, settle
+
+Outcome = Callable[[Reply], Awaitable[None]]
+
+
+class Call(NamedTuple):
+    replica: str
+    path: str
+    body: bytes
+    adapter: AdapterSpec | None
+    exchange: Exchange
+
+
+async def answer(reply: Reply) -> None:
+    """What a replica answers where the test says nothing else."""
+    await reply.whole(200, {"from": "the replica"})
+
+
+class FakeRelay:
+    """Takes the outcomes of its calls from `script`, in order; `answer` when there is none left."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.script: list[Outcome | Exception] = []
+
+    async def send(
+        self,
+        replica: ReplicaReport,
+        path: str,
+        headers: Any,
+        body: bytes,
+        adapter: AdapterSpec | None,
+        exchange: Exchange,
+        reply: Reply,
+    ) -> None:
+        self.calls.append(Call(replica.replica_id, path, body, adapter, exchange))
+        outcome = self.script.pop(0) if self.script else answer
+        if isinstance(outcome, Exception):
+            raise outcome
+        await outcome(reply)
+
+
+class GatewayUnderTest:
+    """The app and everything around it."""
+
+    def __init__(self) -> None:
+        self.manager = FakeManager()
+        self.fleet = Fleet(self.manager)  # type: ignore[arg-type]
+        self.relay = FakeRelay()
+        self.settings = GatewaySettings.model_validate(
+            {"defaults": {"chat": CHAT, "embeddings": EMBEDDER, "rerank": None}, "max_body_bytes": 10_000}
+        )
+        self.app = build_gateway_app(self.fleet, self.relay, lambda: self.settings)  # type: ignore[arg-type]
+        self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
+
+    async def publish(self, *replicas: ReplicaReport, **view: Any) -> None:
+        """Have the manager tell the gateway of these replicas."""
+        self.manager.publish(replicas, **view)
+        await settle()
+
+    async def get(self, path: str, **options: Any) -> httpx.Response:
+        return await self._http.get(path, **options)
+
+    async def post(self, path: str, **options: Any) -> httpx.Response:
+        return await self._http.request("POST", path, **options)
+
+    async def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return await self._http.request(method, path, **options)
+
+    async def chat(self, headers: dict[str, str] | None = None, **body: Any) -> httpx.Response:
+        return await self.post("/v1/chat/completions", json={"model": CHAT, **body}, headers=headers)
+
+    async def call(self, scope: dict[str, Any], client: Client) -> Sent:
+        """Call the app itself, where a test needs a client that leaves or bytes that come in pieces."""
+        sent = Sent()
+        await self.app(scope, client, sent)
+        return sent
+
+    async def close(self) -> None:
+        self.fleet._watching.cancel()
+        await self._http.aclose()
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[GatewayUnderTest]:
+    gateway = GatewayUnderTest()
+    await settle()
+    yield gateway
+    await gateway.close()
+
+
+@pytest.fixture
+def no_pauses(gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that waits for a start gets a comment whenever the event loop has a turn to give."""
+    monkeypatch.setattr(cold_start, "FIRST_COMMENT_AFTER_S", 0)
+    gateway.settings = gateway.settings.model_copy(update={"comment_interval_s": 0})
+
+
+def chat_scope(**headers: str) -> dict[str, Any]:
+    return http_scope(content_type="application/json", **headers)

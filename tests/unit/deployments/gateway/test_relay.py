@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+
+from catalog.errors import EmptyResponse, InvalidRequest, UpstreamError
+from catalog.replicas import ReplicaReport
+from deployments.gateway.exchange import Exchange, Reply
+from deployments.gateway.relay import MAX_ERROR_BYTES, Relay, ReplicaUnavailable
+from deployments.wire import Usage, decode_adapter, usage_trailer
+from tests.unit.builders import Sent, adapter, report, settle
+
+# Writes a reply; the connection stays open afterwards where it returns True.
+Script = Callable[[asyncio.StreamWriter], Awaitable[bool]]
+
+
+def head(status: str = "200 OK", content_type: str = "text/event-stream", **headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"content-type: {content_type}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def stream_head() -> bytes:
+    return head(transfer_encoding="chunked")
+
+
+def chunk(data: bytes) -> bytes:
+    return f"{len(data):x}\r\n".encode() + data + b"\r\n"
+
+
+def whole(body: bytes, status: str = "200 OK", **headers: str) -> Script:
+    async def script(writer: asyncio.StreamWriter) -> bool:
+        writer.write(head(status, "application/json", content_length=str(len(body)), **headers) + body)
+        return True
+
+    return script
+
+
+def pieces(*written: bytes) -> Script:
+    """Write these, each in a packet of its own, and close."""
+
+    async def script(writer: asyncio.StreamWriter) -> bool:
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in written:
+            writer.write(piece)
+            await writer.drain()
+            await settle()
+        return False
+
+    return script
+
+
+class Replica:
+    """An HTTP server on loopback that answers with exactly the bytes its script writes."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.num_connections = 0
+        self.client_has_left = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Replica:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @property
+    def report(self) -> ReplicaReport:
+        host, port = self._server.sockets[0].getsockname()
+        return report(address=f"{host}:{port}", secret="s3cret")
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self.num_connections += 1
+        try:
+            while await self._serve_one(reader, writer):
+                pass
+        finally:
+            writer.close()
+
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        try:
+            request, *lines = (await reader.readuntil(b"\r\n\r\n")).decode().strip().split("\r\n")
+        except (asyncio.IncompleteReadError, ConnectionResetError):
+            self.client_has_left.set()
+            return False
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        body = await reader.readexactly(int(headers["content-length"]))
+        self.requests.append(({"": request, **headers}, body))
+        return await self.script(writer)
+
+
+@pytest.fixture
+async def relay() -> AsyncIterator[Relay]:
+    relay = Relay(connect_timeout_s=5)
+    yield relay
+    await relay.close()
+
+
+class Sending:
+    """One request through the relay."""
+
+    def __init__(self) -> None:
+        self.sent = Sent()
+        self.exchange = Exchange("req-1", "POST", "/v1/chat/completions")
+        self.reply = Reply(self.sent, self.exchange)
+
+    async def to(
+        self, relay: Relay, replica: ReplicaReport, headers: dict[bytes, bytes] | None = None, **more
+    ) -> Sending:
+        spec = more.get("adapter")
+        await relay.send(
+            replica, "/v1/chat/completions", headers or {}, b'{"model": "m"}', spec, self.exchange, self.reply
+        )
+        return self
+
+
+TRAILER = usage_trailer(Usage(7, 2, 1.5, 9.5))
+
+
+async def test_a_whole_reply_passes_byte_for_byte_with_its_usage_noted(relay: Relay) -> None:
+    body = b'{"choices":  [1]}\n'
+    async with Replica(whole(body, x_raymux_usage="[7, 2, 1.5, 9.5]", server="uvicorn")) as replica:
+        sending = await Sending().to(relay, replica.report)
+    assert (sending.sent.status, sending.sent.body, sending.sent.has_ended) == (200, body, True)
+    assert sending.exchange.usage == Usage(7, 2, 1.5, 9.5)
+    assert set(sending.sent.headers) == {"content-type", "content-length", "x-request-id"}
+
+
+async def test_a_stream_passes_byte_for_byte_without_its_trailer(relay: Relay) -> None:
+    script = pieces(stream_head(), chunk(b"data: 1\n\n"), chunk(b"data: [DONE]\n\n"), chunk(TRAILER), b"0\r\n\r\n")
+    async with Replica(script) as replica:
+        sending = await Sending().to(relay, replica.report)
+    assert sending.sent.body == b"data: 1\n\ndata: [DONE]\n\n"
+    assert sending.sent.has_ended
+    assert sending.exchange.usage == Usage(7, 2, 1.5, 9.5)
+
+
+async def test_a_piece_of_a_stream_is_passed_on_before_the_next_one_exists(relay: Relay) -> None:
+    may_go_on = asyncio.Event()
+
+    async def script(writer: asyncio.StreamWriter) -> bool:
+        writer.write(stream_head() + chunk(b"data: 1\n\n"))
+        await may_go_on.wait()
+        writer.write(chunk(b"data: 2\n\n" + TRAILER) + b"0\r\n\r\n")
+        return True
+
+    class Watching(Sent):
+        async def __call__(self, message) -> None:
+            await super().__call__(message)
+            if message.get("body") == b"data: 1\n\n":
+                may_go_on.set()
+
+    sending = Sending()
+    sending.sent = Watching()
+    sending.reply = Reply(sending.sent, sending.exchange)
+    async with Replica(script) as replica:
+        await sending.to(relay, replica.report)
+    assert sending.sent.body == b"data: 1\n\ndata: 2\n\n"
+
+
+async def test_the_replica_gets_the_body_as_it_is_and_no_header_but_those_it_needs(relay: Relay) -> None:
+    headers = {
+        b"authorization": b"Bearer sk-client", b"cookie": b"a=b", b"x-raymux-secret": b"forged", b"x-raymux-adapter": b"forged",
+        b"x-forwarded-for": b"1.2.3.4", b"user-agent": b"curl", b"traceparent": b"00-ab-cd-01", b"accept": b"text/event-stream",
+    }  # fmt: skip
+    async with Replica(whole(b"{}")) as replica:
+        await Sending().to(relay, replica.report, headers, adapter=adapter())
+    received, body = replica.requests[0]
+    assert received[""] == "POST /v1/chat/completions HTTP/1.1"
+    assert body == b'{"model": "m"}'
+    assert received["x-raymux-secret"] == "s3cret"
+    assert decode_adapter(received["x-raymux-adapter"].encode()) == adapter()
+    assert received["x-request-id"] == "req-1"
+    assert received["traceparent"] == "00-ab-cd-01"
+    assert set(received) == {
+        "", "host", "accept", "traceparent", "content-type", "content-length", "x-raymux-secret", "x-raymux-adapter",
+        "x-request-id",
+    }  # fmt: skip
+
+
+async def test_connections_are_used_again_after_a_whole_reply(relay: Relay) -> None:
+    async with Replica(whole(b"{}")) as replica:
+        for _ in range(5):
+            await Sending().to(relay, replica.report)
+        assert replica.num_connections == 1
+
+
+async def test_a_replica_that_is_gone_lets_another_one_take_the_request(relay: Relay) -> None:
+    async with Replica(whole(b"{}")) as replica:
+        gone = replica.report
+    sending = Sending()
+    with pytest.raises(ReplicaUnavailable) as caught:
+        await sending.to(relay, gone)
+    assert not caught.value.is_draining
+    assert sending.sent.messages == []
+
+
+async def test_a_replica_that_hangs_up_before_its_reply_lets_another_one_take_the_request(relay: Relay) -> None:
+    async with Replica(pieces()) as replica:
+        with pytest.raises(ReplicaUnavailable) as caught:
+            await Sending().to(relay, replica.report)
+    assert not caught.value.is_draining
+
+
+async def test_a_draining_replica_lets_another_one_take_the_request(relay: Relay) -> None:
+    sending = Sending()
+    async with Replica(whole(b"{}", "503 Service Unavailable", x_raymux_retry="draining")) as replica:
+        with pytest.raises(ReplicaUnavailable) as caught:
+            await sending.to(relay, replica.report)
+    assert caught.value.is_draining
+    assert sending.sent.messages == []
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pieces(stream_head(), chunk(b"data: 1\n\n"), b"5\r\nab"),
+        pieces(stream_head(), chunk(b"data: 1\n\n")),
+    ],
+    ids=["in a piece", "between pieces"],
+)
+async def test_an_engine_that_breaks_off_is_an_error_after_the_bytes_it_sent(relay: Relay, script: Script) -> None:
+    sending = Sending()
+    async with Replica(script) as replica:
+        with pytest.raises(UpstreamError, match="middle of its reply"):
+            await sending.to(relay, replica.report)
+    assert sending.sent.body.startswith(b"data: 1\n\n")
+    assert not sending.sent.has_ended
+
+
+async def test_a_whole_reply_that_breaks_off_never_begins(relay: Relay) -> None:
+    sending = Sending()
+    async with Replica(pieces(head(content_type="application/json", content_length="10") + b"{")) as replica:
+        with pytest.raises(UpstreamError):
+            await sending.to(relay, replica.report)
+    assert sending.sent.messages == []
+
+
+@pytest.mark.parametrize(
+    "script",
+    [pieces(stream_head(), b"0\r\n\r\n"), pieces(stream_head(), chunk(TRAILER), b"0\r\n\r\n"), whole(b"")],
+    ids=["no events", "a trailer only", "no body"],
+)
+async def test_an_empty_reply_is_an_error(relay: Relay, script: Script) -> None:
+    sending = Sending()
+    async with Replica(script) as replica:
+        with pytest.raises(EmptyResponse):
+            await sending.to(relay, replica.report)
+    assert sending.sent.messages == []
+
+
+async def test_a_refusal_is_told_in_raymux_shape(relay: Relay) -> None:
+    body = json.dumps({"error": {"message": "temperature must be non-negative", "param": "temperature"}}).encode()
+    async with Replica(whole(body, "400 Bad Request")) as replica:
+        with pytest.raises(InvalidRequest, match="temperature must be non-negative") as caught:
+            await Sending().to(relay, replica.report)
+    assert caught.value.param == "temperature"
+
+
+async def test_a_refusal_that_comes_in_pieces_is_read_to_its_end(relay: Relay) -> None:
+    body = json.dumps({"error": {"message": "temperature must be non-negative"}}).encode()
+    start = head("400 Bad Request", "application/json", content_length=str(len(body)))
+    async with Replica(pieces(start, body[:20], body[20:40], body[40:])) as replica:
+        with pytest.raises(InvalidRequest, match="temperature must be non-negative"):
+            await Sending().to(relay, replica.report)
+
+
+async def test_a_refusal_without_end_is_not_read_for_ever(relay: Relay) -> None:
+    async def script(writer: asyncio.StreamWriter) -> bool:
+        writer.write(head("400 Bad Request", transfer_encoding="chunked"))
+        with pytest.raises(ConnectionError):
+            while True:
+                writer.write(chunk(b"x" * MAX_ERROR_BYTES))
+                await writer.drain()
+        return False
+
+    async with Replica(script) as replica:
+        with pytest.raises(InvalidRequest):
+            await Sending().to(relay, replica.report)
+
+
+async def test_a_redirect_is_not_followed(relay: Relay) -> None:
+    async with Replica(whole(b"{}", "307 Temporary Redirect", location="http://127.0.0.1:1/")) as replica:
+        await Sending().to(relay, replica.report)
+    assert len(replica.requests) == 1
+
+
+async def test_a_client_that_leaves_closes_the_connection_so_that_the_engine_stops(relay: Relay) -> None:
+    begun = asyncio.Event()
+
+    async def script(writer: asyncio.StreamWriter) -> bool:
+        writer.write(stream_head() + chunk(b"data: 1\n\n"))
+        begun.set()
+        return True
+
+    async with Replica(script) as replica:
+        sending = Sending()
+        running = asyncio.create_task(sending.to(relay, replica.report))
+        await begun.wait()
+        while not sending.sent.body:
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        await replica.client_has_left.wait()
+
+
+async def test_a_stream_that_comments_have_begun_goes_on_in_the_same_stream(relay: Relay) -> None:
+    sending = Sending()
+    await sending.reply.comment("raymux starting")
+    script = pieces(stream_head(), chunk(b"data: 1\n\n"), b"0\r\n\r\n")
+    async with Replica(script) as replica:
+        await sending.to(relay, replica.report)
+    assert sending.sent.body == b": raymux starting\n\ndata: 1\n\n"
+    assert sum(message["type"] == "http.response.start" for message in sending.sent.messages) == 1
