@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NamedTuple
 
 from catalog.errors import InvalidRequest
@@ -25,6 +26,8 @@ _INTEGER_BOUNDS = {
     "top_n": (0, 2**31 - 1),
 }
 MAX_GUIDED_CHOICES = 1_000
+
+_FIELD_NAME = re.compile(r"[a-z][a-z_]{0,39}")
 
 
 class Peek(NamedTuple):
@@ -57,6 +60,13 @@ def peek(raw: bytes) -> Peek:
     return Peek(model, bool(stream), body.get("gpu_preference"))
 
 
+def with_model(raw: bytes, name: str) -> bytes:
+    """The body of a checked request with a model in it; it overrides a null that is there."""
+    fields = raw.rstrip()[:-1].rstrip()
+    comma = b"" if fields.endswith(b"{") else b", "
+    return fields + comma + b'"model": ' + json.dumps(name).encode() + b"}"
+
+
 def _parse(raw: bytes) -> Any:
     if not raw.strip():
         raise InvalidRequest("The body is empty; send a JSON object.")
@@ -84,7 +94,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise InvalidRequest(f"The key {json.dumps(twice[:64])} occurs twice in one object.", param=twice[:64])
+        # A caller's own key is not echoed; a field's name is.
+        if not _FIELD_NAME.fullmatch(twice):
+            raise InvalidRequest("A key occurs twice in one object.")
+        raise InvalidRequest(f"The key {twice} occurs twice in one object.", param=twice)
     return result
 
 

@@ -111,5 +111,6 @@ class AdapterShelf:
             path = locate(spec.source)
             check_adapter(path, locate(self._base_source), self._pool.max_rank)
         except (BadAdapter, SourceNotFound) as error:
-            raise AdapterRejected(f"The adapter {spec.name} cannot be served: {error}.", param="model") from None
+            reason = error.for_callers if isinstance(error, SourceNotFound) else error
+            raise AdapterRejected(f"The adapter {spec.name} cannot be served: {reason}.", param="model") from None
         return path

@@ -1,7 +1,8 @@
 """Mends what vLLM 0.32's server does that an OpenAI client would trip over in a stream.
 
 An error in the middle of a stream is followed by `[DONE]`, as if all were well: the error goes out in raymux's shape,
-and nothing follows it. (Errors before the first byte are mended by the gateway, which sees the status.)
+and nothing follows it. (Errors before the first byte are mended by the gateway, which sees the status.) The stream of a
+response that was cut ends with `response.completed`: it is renamed to `response.incomplete`, as OpenAI's reference has it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from catalog.errors import UpstreamError
 from deployments.wire import REQUEST_ID_HEADER
 
 _ERROR_EVENT = b'data: {"error"'
+_COMPLETED = b"event: response.completed\ndata: "
 
 
 class MendedApp:
@@ -36,6 +38,8 @@ class MendedApp:
             elif body.startswith(_ERROR_EVENT):
                 has_failed = True
                 message = {**message, "body": stream_error(body, scope)}
+            elif body.startswith(_COMPLETED):
+                message = {**message, "body": completed_or_incomplete(body)}
             await send(message)
 
         await self._app(scope, receive, mended)
@@ -50,3 +54,15 @@ def stream_error(event: bytes, scope: Scope) -> bytes:
     request_id = dict(scope["headers"]).get(REQUEST_ID_HEADER, b"").decode("latin-1")
     body = UpstreamError(str(text)[:500]).body(request_id or None)
     return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+def completed_or_incomplete(event: bytes) -> bytes:
+    """vLLM's last event of a response, by the name that its status asks for."""
+    try:
+        data = json.loads(event.removeprefix(_COMPLETED))
+        if data["response"]["status"] != "incomplete":
+            return event
+    except (ValueError, KeyError, TypeError):
+        return event
+    data["type"] = "response.incomplete"
+    return b"event: response.incomplete\ndata: " + json.dumps(data).encode() + b"\n\n"

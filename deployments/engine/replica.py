@@ -68,6 +68,8 @@ class EngineReplica:
 
     async def _start(self) -> None:
         await self._engine.start(self._enter_step)
+        # Idle time counts from here; else a replica whose start outlasts the idle timeout would leave at once.
+        self._tally = Tally()
         secret = secrets.token_urlsafe(32)
         self._door = Door(self._engine.app, secret, self._shelf, self._tally)
         self._server, address = await start_server(self._door, self._host())
@@ -206,7 +208,7 @@ class _QuietServer(uvicorn.Server):
 
 def _reason(error: Exception) -> str:
     """One line for users: what went wrong, without a path or a stack."""
+    if isinstance(error, SourceNotFound):
+        return error.for_callers
     text = " ".join(str(error).split()) or type(error).__name__
-    if not isinstance(error, SourceNotFound):
-        text = _PATH.sub("<path>", text)
-    return text[:300]
+    return _PATH.sub("<path>", text)[:300]

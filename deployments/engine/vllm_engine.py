@@ -145,6 +145,9 @@ def engine_arguments(spec: VariantSpec, location: str) -> dict[str, Any]:
         "disable_fastapi_docs": True,
         **engine.args,
     }
+    if shape.count > 1:
+        # Ray's executor places one worker on each GPU of the placement group that this replica runs in.
+        arguments["distributed_executor_backend"] = "ray"
     if engine.max_model_len is not None:
         arguments["max_model_len"] = engine.max_model_len
     if engine.max_num_seqs is not None:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from catalog.errors import InternalError, InvalidRequest, MethodNotAllowed, PathNotFound, RaymuxError
-from deployments.gateway.exchange import Exchange, Reply
+from deployments.gateway.exchange import ClientLeft, Exchange, Reply
 
 logger = logging.getLogger("ray.serve")
 
@@ -47,7 +47,7 @@ class Envelope:
         except asyncio.CancelledError:
             exchange.outcome = "client_left"
             raise
-        except OSError:
+        except ClientLeft:
             exchange.outcome = "client_left"
         except Exception:
             logger.exception("request %s failed", exchange.request_id)

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.types import Send
+from starlette.types import Message, Send
 
 from catalog.errors import RaymuxError
 from deployments.wire import Usage
@@ -36,6 +36,10 @@ class Exchange:
     error_code: str | None = None
 
 
+class ClientLeft(Exception):
+    """The client has closed its connection, so nobody is there to be answered."""
+
+
 class Reply:
     """Sends the reply of an exchange: its head once, then its body.
 
@@ -44,12 +48,19 @@ class Reply:
     """
 
     def __init__(self, send: Send, exchange: Exchange, *, adds_request_id: bool = True) -> None:
-        self._send = send
+        self._send_message = send
         self._adds_request_id = adds_request_id
         self._exchange = exchange
         self.has_begun = False
         self.is_stream = False
         self.has_ended = False
+
+    async def _send(self, message: Message) -> None:
+        try:
+            await self._send_message(message)
+        except OSError as error:
+            # What ASGI has a server raise when the client is gone.
+            raise ClientLeft from error
 
     async def begin(self, status: int, content_type: bytes, length: int | None = None, **extra: str) -> None:
         """Send the head, unless comments have begun the stream already."""

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
 from catalog.catalog import AdapterSpec, Catalog, VariantSpec
-from catalog.errors import GatewayNotReady, RaymuxError
+from catalog.errors import GatewayNotReady, ModelLoading, RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantStatus
 from deployments.manager.manager import FleetView
 from router.replicas import choose_replica
@@ -22,6 +23,7 @@ from router.replicas import choose_replica
 logger = logging.getLogger("ray.serve")
 
 RETRY_INTERVAL_S = 0.5
+MANAGER_ATTEMPTS = 3
 
 
 class Fleet:
@@ -97,11 +99,24 @@ class Fleet:
         return task
 
     async def _ensure(self, variant: VariantSpec, adapter: AdapterSpec | None) -> ReplicaReport | RaymuxError:
-        suspects = tuple(id for id in self._replicas.get(variant.key, {}) if id in self._unreachable)
-        outcome = await self._manager.ensure.remote(variant.key, adapter, suspects)
-        if isinstance(outcome, ReplicaReport):
-            self._take(outcome)
-        return outcome
+        # The manager may not have heard yet of what this gateway has met: a dead replica, or one that drains.
+        suspects = tuple(
+            id
+            for id, replica in self._replicas.get(variant.key, {}).items()
+            if id in self._unreachable or replica.state is ReplicaState.DRAINING
+        )
+        for _ in range(MANAGER_ATTEMPTS):
+            try:
+                outcome = await self._manager.ensure.remote(variant.key, adapter, suspects)
+            except RayError as error:
+                # The manager died under the call; Serve restarts it, and the next call waits for it.
+                logger.warning("the model manager broke off: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_INTERVAL_S)
+                continue
+            if isinstance(outcome, ReplicaReport):
+                self._take(outcome)
+            return outcome
+        return ModelLoading(f"{variant.model} could not be started just now; try again.", retry_after_s=5)
 
     def _take(self, report: ReplicaReport) -> None:
         if report.sent_at_s > self._unreachable.get(report.replica_id, 0.0):

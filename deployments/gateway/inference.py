@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
@@ -13,10 +14,10 @@ from catalog.errors import ModelLoading, PayloadTooLarge, RaymuxError, Unsupport
 from catalog.replicas import ReplicaReport
 from catalog.settings import GatewaySettings
 from deployments.gateway.cold_start import wait_for_start
-from deployments.gateway.exchange import Exchange, Reply
+from deployments.gateway.exchange import ClientLeft, Exchange, Reply
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.relay import Relay, ReplicaUnavailable
-from router.body import Peek, peek
+from router.body import Peek, peek, with_model
 from router.endpoints import Endpoint
 from router.resolve import resolve
 from router.variants import eligible, preferred_shapes
@@ -38,6 +39,8 @@ class Inference:
         body = await read_json_body(headers, receive, self._settings().max_body_bytes)
         wish = peek(body)
         target = self._resolve(wish, exchange)
+        if wish.model is None and self._endpoint.needs_model:
+            body = with_model(body, target.name)
         variants = eligible(target, preferred_shapes(_text(headers, b"x-gpu-preference"), wish.gpu_preference))
         job = _Job(target, variants, body, headers, wish.stream, exchange, reply)
         await until_client_leaves(receive, exchange, self._dispatch(job))
@@ -105,28 +108,17 @@ class Inference:
         return outcome
 
 
+@dataclass(slots=True)
 class _Job:
     """One request on its way to a replica."""
 
-    __slots__ = ("body", "exchange", "headers", "is_stream", "reply", "target", "variants")
-
-    def __init__(
-        self,
-        target: Target,
-        variants: tuple[VariantSpec, ...],
-        body: bytes,
-        headers: Mapping[bytes, bytes],
-        is_stream: bool,
-        exchange: Exchange,
-        reply: Reply,
-    ) -> None:
-        self.target = target
-        self.variants = variants
-        self.body = body
-        self.headers = headers
-        self.is_stream = is_stream
-        self.exchange = exchange
-        self.reply = reply
+    target: Target
+    variants: tuple[VariantSpec, ...]
+    body: bytes
+    headers: Mapping[bytes, bytes]
+    is_stream: bool
+    exchange: Exchange
+    reply: Reply
 
     def note(self, replica: ReplicaReport) -> None:
         """Write down where the request goes."""
@@ -148,7 +140,7 @@ async def read_json_body(headers: Mapping[bytes, bytes], receive: Receive, max_b
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ConnectionResetError("the client left while it sent the body")
+            raise ClientLeft
         chunks.append(message.get("body", b""))
         num_bytes += len(chunks[-1])
         if num_bytes > max_bytes:

@@ -16,6 +16,23 @@ _PYDANTIC = re.compile(
 )
 # Where other messages begin to quote the input.
 _ECHO = re.compile(r"(,\s*|\s*\[|\s*\()?['\"]?input(_value|_type)?['\"]?\s*[:=].*", re.DOTALL)
+# How vLLM writes values of the request into its own messages, and what stands there instead.
+_VALUES = (
+    (re.compile(r"\s*\(parameter=.*", re.DOTALL), ""),
+    (
+        re.compile(r"(Grammar error|Invalid grammar specification):.*", re.DOTALL),
+        "This structure of the output is not valid.",
+    ),
+    (re.compile(r"\s*\((?:got|received) [^()]*\)", re.IGNORECASE), ""),
+    (re.compile(r",? (?:got|received) (?:\w+=)?(?:\[.*\]|\S*[^\s.])", re.IGNORECASE | re.DOTALL), ""),
+    (re.compile(r"(token_id\(s\)|token IDs:) \[.*?\]", re.DOTALL), r"\1"),
+    (re.compile(r"\bToken id -?\d+"), "A token id"),
+    (re.compile(r" with id '.*?'(?= not found)", re.DOTALL), " with this id"),
+)
+# Fields with keys of the caller's own.
+_FREE_FIELDS = re.compile(
+    r"^(logit_bias|metadata|vllm_xargs|chat_template_kwargs|mm_processor_kwargs|kv_transfer_params)\..*", re.DOTALL
+)
 _CONTEXT = re.compile(r"context length|maximum model length|max_model_len|longer than the maximum", re.IGNORECASE)
 
 
@@ -61,10 +78,13 @@ def _at(location: str, message: str) -> tuple[str, str | None]:
 
 def _field(location: str) -> str | None:
     """The field of the body that a location such as `body.messages.0.role` names."""
-    return location.removeprefix("body").lstrip(".")[:100] or None
+    return _FREE_FIELDS.sub(r"\1", location.removeprefix("body").lstrip("."))[:100] or None
 
 
 def _clean(message: str) -> str:
     # Cut first: the pattern takes quadratic time on a long run of spaces.
-    message = _ECHO.sub("", message[: 2 * MAX_MESSAGE_CHARS]).strip()
+    message = _ECHO.sub("", message[: 2 * MAX_MESSAGE_CHARS])
+    for pattern, instead in _VALUES:
+        message = pattern.sub(instead, message)
+    message = message.strip()
     return message if len(message) <= MAX_MESSAGE_CHARS else message[:MAX_MESSAGE_CHARS] + "..."

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ray import serve
+from ray.exceptions import RayError
 
 from catalog.catalog import AdapterSpec, Catalog, Target
-from catalog.errors import InvalidRequest, ModelNotFound, RaymuxError
+from catalog.errors import InvalidRequest, ModelLoading, ModelNotFound, RaymuxError
 from catalog.loading import MODEL_MANAGER, parse
 from catalog.replicas import ReplicaReport, VariantStatus
 from catalog.settings import CatalogSettings
@@ -143,6 +144,10 @@ class ModelManager:
             return await keeper.ensure_adapter(adapter, suspects)
         except RaymuxError as error:
             return error
+        except RayError as error:
+            # The replica died under the call that loads an adapter.
+            logger.warning("%s broke off: %s", variant, type(error).__name__)
+            return ModelLoading("The model's replica left while it loaded the adapter; try again.", retry_after_s=1)
 
     async def promote(self, name: str) -> RaymuxError | None:
         """Allow an RL checkpoint to serve, and start it without waiting."""

@@ -51,7 +51,7 @@ def test_unknown_model_is_not_retrieved(client: openai.OpenAI):
     [
         ("messages", "hello"),
         ("messages", []),
-        ("messages", [{"role": "wizard", "content": "x"}]),
+        ("messages", [{"role": 5, "content": "x"}]),
         ("temperature", "hot"),
         ("temperature", -1),
         ("top_p", 2),

@@ -166,6 +166,7 @@ class FakeManager:
     def __init__(self, settings: CatalogSettings | None = None) -> None:
         self.calls: list[tuple[str, str]] = []
         self.refusal: RaymuxError | None = None
+        self.is_away = False
         self.on_ensure: Ensure = self._no_start
         self._version = 1
         self._settings = settings or catalog_settings()
@@ -199,6 +200,8 @@ class FakeManager:
         while version == self._version:
             self._has_changed.clear()
             await self._has_changed.wait()
+        if self.is_away:
+            raise ConnectionError("the manager restarts")
         is_new = catalog_version != 1
         return FleetView(self._version, 1, self._settings if is_new else None, **self._view)
 

@@ -81,10 +81,12 @@ def test_what_is_no_strict_json_object_is_refused_and_told_why(raw: bytes, says:
     assert len(error.message) < 200
 
 
-def test_a_duplicate_key_is_named_but_not_at_length() -> None:
-    key = "k" * 10_000
-    error = refused(f'{{"{key}": 1, "{key}": 2}}'.encode())
-    assert error.param == "k" * 64
+def test_a_duplicate_field_is_named_and_a_callers_own_key_is_not() -> None:
+    assert refused(b'{"max_tokens": 1, "max_tokens": 2}').param == "max_tokens"
+    for key in ("k" * 10_000, "Secret", "a b", "é"):
+        error = refused(f'{{"{key}": 1, "{key}": 2}}'.encode())
+        assert error.param is None
+        assert key not in error.message
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+
+import pytest
+
+from catalog.errors import GatewayNotReady, ModelFailed, RaymuxError
+from catalog.replicas import ReplicaReport, ReplicaState, VariantState
+from deployments.gateway import fleet as fleet_module
+from deployments.gateway.fleet import Fleet
+from tests.unit.builders import CHAT, FakeManager, adapter, report, settle, status, variant
+
+
+@pytest.fixture
+async def manager() -> FakeManager:
+    return FakeManager()
+
+
+@pytest.fixture
+async def fleet(manager: FakeManager) -> AsyncIterator[Fleet]:
+    fleet = Fleet(manager)  # type: ignore[arg-type]
+    yield fleet
+    fleet._watching.cancel()
+
+
+async def chosen(fleet: Fleet) -> str | None:
+    replica = fleet.choose(variant(), None)
+    return replica.replica_id if replica else None
+
+
+async def test_without_a_catalog_the_gateway_says_so_and_when_to_come_back(manager: FakeManager) -> None:
+    fleet = Fleet(manager)  # type: ignore[arg-type]
+    assert not fleet.is_ready
+    with pytest.raises(GatewayNotReady) as caught:
+        fleet.catalog  # noqa: B018
+    assert caught.value.retry_after_s == 1
+    await settle()
+    assert fleet.is_ready
+    assert fleet.catalog.find(CHAT) is not None
+    fleet._watching.cancel()
+
+
+async def test_what_the_manager_says_replaces_what_was_known(fleet: Fleet, manager: FakeManager) -> None:
+    manager.publish([report("r1")], [status(VariantState.READY)], promoted=["x"])
+    await settle()
+    assert await chosen(fleet) == "r1"
+    assert fleet.statuses[f"{CHAT}@CPU"].state is VariantState.READY
+    assert fleet.promoted == {"x"}
+    manager.publish([report("r2")])
+    await settle()
+    assert await chosen(fleet) == "r2"
+    assert [replica.replica_id for replica in fleet.replicas(f"{CHAT}@CPU")] == ["r2"]
+    assert fleet.catalog.find(CHAT) is not None
+
+
+async def test_while_the_manager_is_away_the_last_view_stays_in_use(
+    fleet: Fleet, manager: FakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fleet_module, "RETRY_INTERVAL_S", 0)
+    manager.publish([report("r1")])
+    await settle()
+    manager.is_away = True
+    manager.publish([])
+    await settle()
+    assert await chosen(fleet) == "r1"
+    manager.is_away = False
+    await settle()
+    await settle()
+    assert await chosen(fleet) is None
+
+
+async def test_an_unreachable_replica_is_offered_no_more_until_it_reports_again(
+    fleet: Fleet, manager: FakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.publish([report("r1", sent_at_s=10.0)])
+    await settle()
+    monkeypatch.setattr(fleet_module, "time", SimpleNamespace(time=lambda: 11.0))
+    fleet.mark_unreachable(report("r1"))
+    assert await chosen(fleet) is None
+    manager.publish([report("r1", sent_at_s=10.5)])
+    await settle()
+    assert await chosen(fleet) is None
+    manager.publish([report("r1", sent_at_s=11.5)])
+    await settle()
+    assert await chosen(fleet) == "r1"
+
+
+async def test_a_draining_replica_is_offered_no_more(fleet: Fleet, manager: FakeManager) -> None:
+    manager.publish([report("r1"), report("r2", running=9)])
+    await settle()
+    fleet.mark_draining(report("r1"))
+    assert await chosen(fleet) == "r2"
+
+
+async def test_requests_under_way_are_counted_and_uncounted_whatever_happens(
+    fleet: Fleet, manager: FakeManager
+) -> None:
+    manager.publish([report("r1"), report("r2", running=1)])
+    await settle()
+    with fleet.ongoing(report("r1")), fleet.ongoing(report("r1")):
+        assert await chosen(fleet) == "r2"
+    with pytest.raises(KeyError), fleet.ongoing(report("r1")):
+        raise KeyError
+    assert await chosen(fleet) == "r1"
+    assert fleet._ongoing == {}
+
+
+async def test_requests_for_the_same_start_share_it_and_others_do_not(fleet: Fleet, manager: FakeManager) -> None:
+    asked: list[tuple[str, str | None]] = []
+    may_end = asyncio.Event()
+
+    async def ensure(key, adapter, suspects) -> ReplicaReport:
+        asked.append((key, adapter.name if adapter else None))
+        await may_end.wait()
+        return report("r1")
+
+    manager.on_ensure = ensure
+    starts = [fleet.start(variant(), None) for _ in range(100)]
+    with_adapter = fleet.start(variant(), adapter())
+    await settle()
+    assert len({id(start) for start in starts}) == 1
+    assert asked == [(f"{CHAT}@CPU", None), (f"{CHAT}@CPU", adapter().name)]
+    may_end.set()
+    assert await starts[0] == await with_adapter == report("r1")
+    assert await chosen(fleet) == "r1"
+    await settle()
+    assert fleet.start(variant(), None) is not starts[0]
+    await settle()
+
+
+async def test_a_start_tells_the_manager_whom_nobody_could_reach(fleet: Fleet, manager: FakeManager) -> None:
+    told: list[tuple[str, ...]] = []
+
+    async def ensure(key, adapter, suspects) -> ReplicaReport | RaymuxError:
+        told.append(suspects)
+        return ModelFailed("no")
+
+    manager.on_ensure = ensure
+    manager.publish([report("r1"), report("r2"), report("r3", ReplicaState.STARTING)])
+    await settle()
+    fleet.mark_unreachable(report("r1"))
+    assert isinstance(await fleet.start(variant(), None), ModelFailed)
+    assert told == [("r1",)]
