@@ -12,6 +12,11 @@ PROJECT = Path(__file__).resolve().parents[1]
 class SourceNotFound(ValueError):
     """The source leads to no files; the message names the source as the operator wrote it."""
 
+    @property
+    def for_callers(self) -> str:
+        """The message without the source, which may be a path."""
+        return f"{str(self).partition(' source ')[0]} its source"
+
 
 def locate(source: str) -> str:
     """A folder's absolute path, or the source itself when it is a hub id (`owner/name` that is no folder here).

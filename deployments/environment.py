@@ -24,6 +24,8 @@ _FAST_PATH = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     # How long a gateway replica waits before it leaves; HAProxy is told to drop it at once, so 30 s are too many.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
+    # On a small machine HAProxy's threads, 4 by default, only take the cores from each other.
+    "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, (os.cpu_count() or 1) // 2))),
 }
 
 FRONT_DOOR = Path(__file__).resolve().parent / "front_door" / "haproxy"

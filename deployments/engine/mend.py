@@ -2,7 +2,7 @@
 
 An error in the middle of a stream is followed by `[DONE]`, as if all were well: the error goes out in raymux's shape,
 and nothing follows it. (Errors before the first byte are mended by the gateway, which sees the status.) The stream of a
-response that was cut ends with `response.completed`: it is renamed to `response.incomplete`, as OpenAI's reference has it.
+response that was cut ends with `response.completed`: it becomes `response.incomplete`, as OpenAI's reference has it.
 """
 
 from __future__ import annotations

@@ -9,7 +9,11 @@ from typing import Any
 
 import httpx
 
+from tests.engine_server import CHECKPOINT, LATEST_CHECKPOINT
+
 MAX_TOKENS = 120
+# What a reply calls the model that was asked for by another of its names.
+CANONICAL = {LATEST_CHECKPOINT: CHECKPOINT}
 
 
 def chat_body(model: str, prompt: str, **fields: Any) -> dict[str, Any]:
@@ -22,7 +26,7 @@ def ask(http: httpx.Client, model: str, prompt: str, **fields: Any) -> str:
     """The answer of a model, which must come."""
     reply = http.post("/v1/chat/completions", json=chat_body(model, prompt, **fields))
     assert reply.status_code == 200, reply.text
-    assert reply.json()["model"] == model
+    assert reply.json()["model"] == CANONICAL.get(model, model)
     return reply.json()["choices"][0]["message"]["content"]
 
 

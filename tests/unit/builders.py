@@ -95,6 +95,12 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+async def until(condition: Callable[[], Any]) -> None:
+    """Let other tasks run until the condition holds; pytest-timeout ends what never does."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0)
+
+
 class Sent:
     """An ASGI `send` that keeps what it is given."""
 

@@ -80,7 +80,8 @@ KNOWN = ("demo-chat", "Acme/Demo-1B", "qwen3-chat", "peft:demo-chat:job_pirate")
 @pytest.mark.parametrize(
     ("wanted", "closest"),
     [("Demo-Chat", "demo-chat"), ("demo", "demo-chat"), ("demo-chat-v2", "demo-chat"), ("demo-caht", "demo-chat"),
-     ("acme/demo-1b", "Acme/Demo-1B"), ("Qwen3", "qwen3-chat"), ("peft:demo-chat:job_pirat", "peft:demo-chat:job_pirate")],
+     ("acme/demo-1b", "Acme/Demo-1B"), ("Qwen3", "qwen3-chat"),
+     ("peft:demo-chat:job_pirat", "peft:demo-chat:job_pirate")],
 )  # fmt: skip
 def test_the_name_that_was_meant_is_suggested_first(wanted: str, closest: str) -> None:
     assert closest_names(wanted, KNOWN)[0] == closest

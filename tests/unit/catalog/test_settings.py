@@ -7,6 +7,8 @@ from pydantic import ValidationError
 
 from tests.unit.builders import CHAT_ALIAS, CHECKPOINT, PIRATE, catalog_dict, catalog_settings
 
+MODELS = catalog_dict()["models"]
+
 
 def derived(name: str, **changes: Any) -> dict[str, Any]:
     return {"name": name, "source": "models/x", **changes}
@@ -15,10 +17,9 @@ def derived(name: str, **changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
-        ({"models": [*catalog_dict()["models"], catalog_dict()["models"][1]]}, r"models\.2\.name"),
-        ({"models": [*catalog_dict()["models"], catalog_dict()["models"][1] | {"name": CHAT_ALIAS}]}, r"models\.2\.name"),
-        ({"models": [*catalog_dict()["models"], catalog_dict()["models"][1] | {"name": "x", "aliases": ["x"]}]},
-         r"models\.2\.aliases"),
+        ({"models": [*MODELS, MODELS[1]]}, r"models\.2\.name"),
+        ({"models": [*MODELS, MODELS[1] | {"name": CHAT_ALIAS}]}, r"models\.2\.name"),
+        ({"models": [*MODELS, MODELS[1] | {"name": "x", "aliases": ["x"]}]}, r"models\.2\.aliases"),
         ({"adapters": [derived(PIRATE), derived(PIRATE)]}, r"adapters\.1\.name"),
         ({"checkpoints": [derived(CHECKPOINT), derived(CHECKPOINT)]}, r"checkpoints\.1\.name"),
         # The same adapter by another name of its base.

@@ -66,7 +66,8 @@ def test_bytes_that_are_no_utf8_are_refused(raw: bytes) -> None:
         (b'{"a": .5}', "not valid JSON"), (b'{"a": +1}', "not valid JSON"), (b'{"a": 0x1}', "not valid JSON"),
         (b'{"a": "\n"}', "not valid JSON"), (b"{} x", "not valid JSON"), (b"{}{}", "not valid JSON"),
         (b"{}\x00", "not valid JSON"), (b"\xef\xbb\xbf{}", "not valid JSON"), (b'{"a": "\\x"}', "not valid JSON"),
-        ('{"a": 1}'.encode("utf-16"), "not UTF-8"), (b'{"a": "\xff"}', "not UTF-8"), (b'{"a": "\xed\xa0\x80"}', "not UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "not UTF-8"), (b'{"a": "\xff"}', "not UTF-8"),
+        (b'{"a": "\xed\xa0\x80"}', "not UTF-8"),
         (b'{"a": NaN}', "NaN"), (b'{"a": Infinity}', "Infinity"), (b'{"a": [-Infinity]}', "-Infinity"),
         (b'{"a": 1e999}', "range of a double"), (b'{"a": -1e999}', "range of a double"),
         (b'{"a": 9223372036854775808}', "64 bits"), (b'{"a": -9223372036854775808}', "64 bits"),
@@ -126,6 +127,13 @@ def test_an_integer_field_refuses_everything_else(field: str) -> None:
         error = refused(json.dumps({field: value}).encode())
         assert error.param == field
         assert "must be" in error.message
+
+
+@pytest.mark.parametrize(
+    "body", [{"n": 0}, {"n": 129}, {"best_of": 0}, {"max_tokens": -1}, {"max_tokens": 2**31}, {"max_output_tokens": 0}]
+)
+def test_what_would_cost_an_engine_dearly_or_means_nothing_is_refused(body: dict[str, int]) -> None:
+    assert refused(json.dumps(body).encode()).param in body
 
 
 @pytest.mark.parametrize("model", ["", 5, True, [], {}, 1.5])

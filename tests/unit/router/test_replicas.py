@@ -15,7 +15,8 @@ reports = st.builds(
         replica_id, state, running=running, waiting=waiting, adapters=tuple(adapters)
     ),
     st.sampled_from(IDS),
-    st.sampled_from(list(ReplicaState)),
+    # Mostly ready, so that there is something to choose from.
+    st.sampled_from([*ReplicaState, *[ReplicaState.READY] * 10]),
     st.integers(0, 4),
     st.integers(0, 4),
     st.sets(st.sampled_from(["a", "b"])),
@@ -64,6 +65,11 @@ def test_turns_spread_equal_replicas_evenly(num_replicas: int, num_requests: int
 def test_only_a_ready_replica_gets_requests() -> None:
     for state in set(ReplicaState) - {ReplicaState.READY}:
         assert choose_replica([report(state=state)], {}) is None
+
+
+def test_queued_requests_are_load_too() -> None:
+    fleet = [report("r1", running=1, waiting=5), report("r2", running=3)]
+    assert choose_replica(fleet, {}).replica_id == "r2"
 
 
 def test_a_stale_report_of_an_idle_replica_does_not_draw_everything_there() -> None:

@@ -29,8 +29,7 @@ def test_header_and_body_mean_the_same(wishes: list[str]) -> None:
 def test_any_wish_is_read_or_refused_and_nothing_else(header: str | None, body: object) -> None:
     try:
         found = preferred_shapes(header, body)
-    except InvalidGpuPreference as error:
-        assert error.param == "gpu_preference"
+    except InvalidGpuPreference:
         return
     assert all(str(GpuShape.parse(shape)) == shape for shape in found)
     assert len(found) <= MAX_PREFERENCES

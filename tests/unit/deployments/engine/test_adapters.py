@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,7 @@ from catalog.models import AdapterPool
 from catalog.sources import SourceNotFound
 from deployments.engine.adapter_files import BadAdapter
 from deployments.engine.adapters import AdapterShelf, LoadedAdapter
-from tests.unit.builders import settle
+from tests.unit.builders import settle, until
 
 
 class Multiplexed:
@@ -99,8 +100,7 @@ class Holder:
             await self._may_end.wait()
 
     async def started(self) -> Holder:
-        while not self.has_it:
-            await asyncio.sleep(0)
+        await until(lambda: self.has_it)
         return self
 
     async def end(self) -> None:
@@ -208,13 +208,11 @@ async def test_a_lease_ends_when_its_request_fails() -> None:
 
 async def test_an_adapter_that_is_dropped_leaves_no_coroutine_behind(recwarn: pytest.WarningsRecorder) -> None:
     LoadedAdapter(spec("a"), FakeEngine(), {})  # type: ignore[arg-type]
-    import gc
-
     gc.collect()
     assert not recwarn.list
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), capacity=st.integers(1, 3), num_adapters=st.integers(1, 5))
 def test_whatever_the_order_no_adapter_is_unloaded_in_use_and_no_slot_is_used_twice(
     seed: int, capacity: int, num_adapters: int

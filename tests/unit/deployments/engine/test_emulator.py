@@ -11,6 +11,7 @@ from catalog.models import EmulatedEngine
 from catalog.replicas import StartStep
 from deployments.engine.base import TokenCount, current_tokens
 from deployments.engine.emulator import EmulatedEngineServer
+from tests.unit.builders import until
 
 PATHS = {
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "a b"}]},
@@ -83,8 +84,7 @@ async def test_the_load_is_what_runs_and_a_client_that_leaves_is_not() -> None:
     server = engine(token_interval_ms=10_000)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(server.app), base_url="http://engine") as client:
         request = asyncio.create_task(client.post("/v1/completions", json={"prompt": "a"}))
-        while not server.load().running:
-            await asyncio.sleep(0)
+        await until(lambda: server.load().running)
         request.cancel()
         with pytest.raises(asyncio.CancelledError):
             await request

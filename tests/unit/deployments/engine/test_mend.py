@@ -34,7 +34,8 @@ async def test_an_error_in_a_stream_has_raymux_shape_and_no_done_follows() -> No
     assert first == b'data: {"choices": []}'
     assert rest == b""
     assert json.loads(error.removeprefix(b"data: "))["error"] == {
-        "message": "the engine died", "type": "server_error", "param": None, "code": "upstream_error", "request_id": "req-9",
+        "message": "the engine died", "type": "server_error", "param": None, "code": "upstream_error",
+        "request_id": "req-9",
     }  # fmt: skip
     assert sent.has_ended
 

@@ -31,11 +31,12 @@ def refusal(reply: httpx.Response) -> tuple[int, str]:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b" ", b"[]", b"null", b"5", b'"x"', b"{", b"{} trailing", b'{"a": NaN}', b'{"a": Infinity}', b'{"a": 1e999}',
-        b'{"a": 1, "a": 2}', b'{"model": "\xff"}', b"[" * 9_000, b'{"a":' * 1_900, b'{"n": ' + b"9" * 5_000 + b"}",
-        b'{"n": -1}', b'{"n": 0}', b'{"n": 1000000}', b'{"n": true}', b'{"n": 1.5}', b'{"max_tokens": -1}',
-        b'{"max_tokens": true}', b'{"max_tokens": 99999999999}', b'{"stream": "yes"}', b'{"stream": 1}', b'{"model": 5}',
-        b'{"model": ""}', b'{"model": ["demo-chat"]}', b'{"best_of": 1000}', b'{"gpu_preference": {}}',
+        b"", b" ", b"[]", b"null", b"5", b'"x"', b"{", b"{} trailing", b'{"a": NaN}', b'{"a": Infinity}',
+        b'{"a": 1e999}', b'{"a": 1, "a": 2}', b'{"model": "\xff"}', b"[" * 9_000, b'{"a":' * 1_900,
+        b'{"n": ' + b"9" * 5_000 + b"}", b'{"n": -1}', b'{"n": 0}', b'{"n": 1000000}', b'{"n": true}', b'{"n": 1.5}',
+        b'{"max_tokens": -1}', b'{"max_tokens": true}', b'{"max_tokens": 99999999999}', b'{"stream": "yes"}',
+        b'{"stream": 1}', b'{"model": 5}', b'{"model": ""}', b'{"model": ["demo-chat"]}', b'{"best_of": 1000}',
+        b'{"gpu_preference": {}}',
     ],
 )  # fmt: skip
 async def test_a_malformed_body_is_a_400_and_reaches_no_replica(gateway: GatewayUnderTest, body: bytes) -> None:
@@ -67,7 +68,9 @@ async def test_an_unknown_model_is_a_404_with_suggestions(gateway: GatewayUnderT
     assert reply.json()["error"]["param"] == "model"
 
 
-@pytest.mark.parametrize("name", ["peft:demo-chat:../../../etc/passwd", "../demo-chat", "/etc/passwd", "\ud800", "x" * 9_000, "demo-chat\0"])
+@pytest.mark.parametrize(
+    "name", ["peft:demo-chat:../../../etc/passwd", "../demo-chat", "/etc/passwd", "\ud800", "x" * 9_000, "demo-chat\0"]
+)
 async def test_a_hostile_name_is_a_404_that_does_not_echo_it(gateway: GatewayUnderTest, name: str) -> None:
     reply = await gateway.post(CHAT_PATH, content=json.dumps({"model": name}))
     assert refusal(reply) == (404, "model_not_found")

@@ -83,7 +83,9 @@ async def test_an_error_is_answered_in_the_one_shape_with_the_requests_id() -> N
     assert sent.headers["x-request-id"] == "req-7"
 
 
-@pytest.mark.parametrize(("status", "code"), [(404, "not_found"), (405, "method_not_allowed"), (400, "invalid_request")])
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, "not_found"), (405, "method_not_allowed"), (400, "invalid_request")]
+)
 async def test_the_frameworks_refusals_have_the_same_shape(status: int, code: str) -> None:
     sent = await enter(Raising(HTTPException(status, headers={"Allow": "POST"})))
     error = json.loads(sent.body)["error"]
@@ -91,7 +93,10 @@ async def test_the_frameworks_refusals_have_the_same_shape(status: int, code: st
     assert status != 405 or "it takes POST" in error["message"]
 
 
-@pytest.mark.parametrize("error", [ValueError("/root/secret"), KeyError("x"), TimeoutError("slow"), OSError("disk /root/secret"), RecursionError()])
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("/root/secret"), KeyError("x"), TimeoutError("slow"), OSError("disk /root/secret"), RecursionError()],
+)
 async def test_a_fault_of_ours_is_a_500_that_tells_nothing(error: Exception) -> None:
     sent = await enter(Raising(error))
     assert (sent.status, json.loads(sent.body)["error"]["code"]) == (500, "internal_error")
@@ -133,7 +138,14 @@ async def test_each_request_leaves_one_line_that_holds_no_prompt_completion_head
 
     await enter(app, authorization="Bearer sk-key", cookie="a-cookie", x_request_id="req-7")
     (line,) = lines
-    for part in ("request_id=req-7", "status=200", "outcome=completed", "model=demo-chat", "replica=r1", "prompt_tokens=7"):
+    for part in (
+        "request_id=req-7",
+        "status=200",
+        "outcome=completed",
+        "model=demo-chat",
+        "replica=r1",
+        "prompt_tokens=7",
+    ):
         assert part in line
     for part in ("sk-key", "a-cookie", "a-completion", "authorization"):
         assert part not in line

@@ -28,8 +28,8 @@ async def test_the_head_says_what_is_known_of_the_exchange(reply: Reply, sent: S
     exchange.model, exchange.shape, exchange.cold_start_s = "demo-chat", "H100:4", 12.25
     await reply.whole(200, {"a": 1}, retry_after="3")
     assert sent.headers == {
-        "content-type": "application/json", "content-length": "8", "x-request-id": "req-1", "x-raymux-model": "demo-chat",
-        "x-raymux-gpu": "H100:4", "x-raymux-cold-start-s": "12.25", "retry-after": "3",
+        "content-type": "application/json", "content-length": "8", "x-request-id": "req-1",
+        "x-raymux-model": "demo-chat", "x-raymux-gpu": "H100:4", "x-raymux-cold-start-s": "12.25", "retry-after": "3",
     }  # fmt: skip
     assert (sent.status, sent.body, sent.has_ended) == (200, b'{"a": 1}', True)
     assert exchange.status == 200
@@ -70,7 +70,8 @@ async def test_an_error_before_the_head_is_a_reply_of_its_own(reply: Reply, sent
     assert sent.status == 503
     assert sent.headers["retry-after"] == "5"
     assert json.loads(sent.body)["error"] == {
-        "message": "it could not start", "type": "server_error", "param": None, "code": "model_failed", "request_id": "req-1",
+        "message": "it could not start", "type": "server_error", "param": None, "code": "model_failed",
+        "request_id": "req-1",
     }  # fmt: skip
     assert (exchange.outcome, exchange.error_code, exchange.status) == ("failed", "model_failed", 503)
 

@@ -30,6 +30,7 @@ from tests.unit.builders import (
     report,
     settle,
     status,
+    until,
 )
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest, chat_scope
 
@@ -87,13 +88,25 @@ async def test_a_body_that_grows_too_large_is_not_read_to_its_end() -> None:
     assert len(client._messages) == 8
 
 
-@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "", "json", "application/jsonx"])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        "",
+        "json",
+        "application/jsonx",
+    ],
+)
 async def test_another_content_type_is_refused(content_type: str) -> None:
     with pytest.raises(UnsupportedMediaType):
         await read(Client(b"{}"), content_type=content_type)
 
 
-@pytest.mark.parametrize("content_type", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "Application/JSON; charset=utf-8", "application/vnd.api+json"]
+)
 async def test_json_by_any_of_its_names_is_read(content_type: str) -> None:
     assert await read(Client(b"{}"), content_type=content_type) == b"{}"
 
@@ -191,8 +204,7 @@ async def test_requests_spread_over_the_replicas(gateway: GatewayUnderTest) -> N
 
     gateway.relay.script = [slowly] * 10  # type: ignore[list-item]
     running = [asyncio.create_task(gateway.chat()) for _ in range(10)]
-    while len(gateway.relay.calls) < 10:
-        await asyncio.sleep(0)
+    await until(lambda: len(gateway.relay.calls) == 10)
     may_answer.set()
     await asyncio.gather(*running)
     replicas = [call.replica for call in gateway.relay.calls]
@@ -296,7 +308,9 @@ async def test_an_adapter_nobody_holds_is_loaded_first_which_is_no_cold_start(
 ) -> None:
     await gateway.publish(report("r1"))
     running = asyncio.create_task(gateway.chat({"x-raymux-no-wait": "true"}, model=PIRATE))
-    await settle()
+    # Longer than a caller who will not wait is kept for a start.
+    done, _ = await asyncio.wait({running}, timeout=0.1)
+    assert not done
     starts.finish(report("r1", adapters=(PIRATE,)))
     reply = await running
     assert reply.status_code == 200
@@ -343,8 +357,9 @@ async def test_a_preference_for_a_cold_variant_starts_it(gateway: GatewayUnderTe
 @pytest.mark.parametrize(
     ("header", "body", "code"),
     [
-        ("V100", None, "invalid_gpu_preference"), ("", None, "invalid_gpu_preference"), (None, 5, "invalid_gpu_preference"),
-        ("CPU", "H100:4", "invalid_gpu_preference"), ("A100", None, "gpu_not_supported_for_model"),
+        ("V100", None, "invalid_gpu_preference"), ("", None, "invalid_gpu_preference"),
+        (None, 5, "invalid_gpu_preference"), ("CPU", "H100:4", "invalid_gpu_preference"),
+        ("A100", None, "gpu_not_supported_for_model"),
     ],
 )  # fmt: skip
 async def test_a_preference_that_cannot_be_met_is_refused(gateway: GatewayUnderTest, header, body, code) -> None:
@@ -365,7 +380,9 @@ async def test_a_hundred_requests_to_a_cold_model_start_it_once(gateway: Gateway
     assert all(float(reply.headers["x-raymux-cold-start-s"]) >= 0 for reply in replies)
 
 
-@pytest.mark.parametrize("error", [ModelFailed("it could not start: x", retry_after_s=5), ModelStopped("it was stopped")])
+@pytest.mark.parametrize(
+    "error", [ModelFailed("it could not start: x", retry_after_s=5), ModelStopped("it was stopped")]
+)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_start_that_cannot_be_is_answered_with_its_status(
     gateway: GatewayUnderTest, starts: Starts, error: RaymuxError, stream: bool

@@ -28,7 +28,9 @@ async def test_a_model_has_openais_fields_and_ours(gateway: GatewayUnderTest) ->
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [CHAT, CHAT_ALIAS, PIRATE, f"peft:{CHAT_ALIAS}:job_pirate", CHECKPOINT, "rl:demo-chat:job_demo"])
+@pytest.mark.parametrize(
+    "name", [CHAT, CHAT_ALIAS, PIRATE, f"peft:{CHAT_ALIAS}:job_pirate", CHECKPOINT, "rl:demo-chat:job_demo"]
+)
 @pytest.mark.parametrize("prefix", ["/v1/models/", "/models/"])
 async def test_an_id_is_found_raw_and_percent_encoded(gateway: GatewayUnderTest, name: str, prefix: str) -> None:
     raw = (await gateway.get(prefix + name)).json()["id"]
@@ -52,9 +54,7 @@ async def test_a_hostile_id_is_only_not_found(gateway: GatewayUnderTest, name: s
 
 
 async def test_the_best_state_of_the_variants_is_the_models(gateway: GatewayUnderTest) -> None:
-    await gateway.publish(
-        variants=[status(VariantState.FAILED), status(VariantState.STARTING, f"{CHAT}@H100:4")]
-    )
+    await gateway.publish(variants=[status(VariantState.FAILED), status(VariantState.STARTING, f"{CHAT}@H100:4")])
     model = (await gateway.get(f"/v1/models/{CHAT}")).json()
     assert (model["state"], model["ready"]) == ("starting", False)
 

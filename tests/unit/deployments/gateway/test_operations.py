@@ -29,7 +29,9 @@ async def test_the_index_lists_endpoints_that_exist(gateway: GatewayUnderTest) -
     assert index["name"] == "raymux"
     for entry in index["endpoints"]:
         method, _, path = entry.partition(" ")
-        reply = await gateway.request(method, path.replace("{id}", CHAT), json={"model": "nobody"} if "v1" in path else None)
+        reply = await gateway.request(
+            method, path.replace("{id}", CHAT), json={"model": "nobody"} if "v1" in path else None
+        )
         assert reply.status_code not in (405, 500)
         assert reply.status_code != 404 or reply.json()["error"]["code"] == "model_not_found"
 
@@ -41,7 +43,9 @@ async def test_health_needs_nothing(gateway: GatewayUnderTest, waiting: httpx.As
     assert (await waiting.get("/health")).status_code == 200
 
 
-async def test_a_gateway_is_ready_once_it_has_its_catalog(gateway: GatewayUnderTest, waiting: httpx.AsyncClient) -> None:
+async def test_a_gateway_is_ready_once_it_has_its_catalog(
+    gateway: GatewayUnderTest, waiting: httpx.AsyncClient
+) -> None:
     assert (await gateway.get("/ready")).json()["status"] == "ready"
     reply = await waiting.get("/ready")
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "gateway_not_ready")
@@ -77,11 +81,18 @@ async def test_every_variant_has_its_status(gateway: GatewayUnderTest) -> None:
     await gateway.publish(
         report("r1", running=2, waiting=1, adapters=("a",), node="node-a"), report("r2", running=3), variants=[starting]
     )
-    variants = {(entry["model"], entry["variant"]): entry for entry in (await gateway.get("/v1/status")).json()["variants"]}
+    variants = {
+        (entry["model"], entry["variant"]): entry for entry in (await gateway.get("/v1/status")).json()["variants"]
+    }
     assert set(variants) >= {(CHAT, "CPU"), (CHAT, "H100:4"), (EMBEDDER, "CPU")}
     entry = variants[CHAT, "CPU"]
     assert (entry["state"], entry["step"], entry["expected_start_s"]) == ("starting", "loading", 9.5)
-    assert (entry["num_running"], entry["num_waiting"], entry["last_error"], entry["retry_in_s"]) == (5, 1, "out of memory", 0.0)
+    assert (entry["num_running"], entry["num_waiting"], entry["last_error"], entry["retry_in_s"]) == (
+        5,
+        1,
+        "out of memory",
+        0.0,
+    )
     assert entry["last_cold_start"] == {"at_s": 1.0, "total_s": 9.5, "steps_s": {"loading": 8.0}}
     assert entry["replicas"][0]["adapters"] == ["a"]
     assert variants[CHAT, "H100:4"]["state"] == "cold"

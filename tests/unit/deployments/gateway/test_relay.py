@@ -12,7 +12,7 @@ from catalog.replicas import ReplicaReport
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.relay import MAX_ERROR_BYTES, Relay, ReplicaUnavailable
 from deployments.wire import Usage, decode_adapter, usage_trailer
-from tests.unit.builders import Sent, adapter, report, settle
+from tests.unit.builders import Sent, adapter, report, settle, until
 
 # Writes a reply; the connection stays open afterwards where it returns True.
 Script = Callable[[asyncio.StreamWriter], Awaitable[bool]]
@@ -173,8 +173,9 @@ async def test_a_piece_of_a_stream_is_passed_on_before_the_next_one_exists(relay
 
 async def test_the_replica_gets_the_body_as_it_is_and_no_header_but_those_it_needs(relay: Relay) -> None:
     headers = {
-        b"authorization": b"Bearer sk-client", b"cookie": b"a=b", b"x-raymux-secret": b"forged", b"x-raymux-adapter": b"forged",
-        b"x-forwarded-for": b"1.2.3.4", b"user-agent": b"curl", b"traceparent": b"00-ab-cd-01", b"accept": b"text/event-stream",
+        b"authorization": b"Bearer sk-client", b"cookie": b"a=b", b"x-raymux-secret": b"forged",
+        b"x-raymux-adapter": b"forged", b"x-forwarded-for": b"1.2.3.4", b"user-agent": b"curl",
+        b"traceparent": b"00-ab-cd-01", b"accept": b"text/event-stream",
     }  # fmt: skip
     async with Replica(whole(b"{}")) as replica:
         await Sending().to(relay, replica.report, headers, adapter=adapter())
@@ -281,11 +282,12 @@ async def test_a_refusal_that_comes_in_pieces_is_read_to_its_end(relay: Relay) -
 async def test_a_refusal_without_end_is_not_read_for_ever(relay: Relay) -> None:
     async def script(writer: asyncio.StreamWriter) -> bool:
         writer.write(head("400 Bad Request", transfer_encoding="chunked"))
-        with pytest.raises(ConnectionError):
+        try:
             while True:
                 writer.write(chunk(b"x" * MAX_ERROR_BYTES))
                 await writer.drain()
-        return False
+        except ConnectionError:
+            return False
 
     async with Replica(script) as replica:
         with pytest.raises(InvalidRequest):
@@ -310,8 +312,7 @@ async def test_a_client_that_leaves_closes_the_connection_so_that_the_engine_sto
         sending = Sending()
         running = asyncio.create_task(sending.to(relay, replica.report))
         await begun.wait()
-        while not sending.sent.body:
-            await asyncio.sleep(0)
+        await until(lambda: sending.sent.body)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running

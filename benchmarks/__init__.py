@@ -1,0 +1,1 @@
+"""Benchmarks: what raymux costs, measured against the same engine without it."""

@@ -1,0 +1,24 @@
+"""`python -m benchmarks [NAME] [options]`: runs a benchmark, or all of them; `make bench` calls this."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import gateway
+
+BENCHMARKS = {"gateway": gateway.main}
+
+
+def main(arguments: list[str]) -> int:
+    """Run the benchmark named first, else every one with its defaults; the worst exit status of them."""
+    if arguments and not arguments[0].startswith("-"):
+        name, *rest = arguments
+        if name not in BENCHMARKS:
+            print(f"no benchmark is named {name!r}; there is: {', '.join(BENCHMARKS)}", file=sys.stderr)
+            return 2
+        return BENCHMARKS[name](rest)
+    return max(run(arguments) for run in BENCHMARKS.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,153 @@
+"""The table of the gateway benchmark, and what was so when it was measured."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+from benchmarks.load import LoadReport
+
+RESULTS = Path(__file__).parent / "results"
+BASELINE = "bare"
+HEADER = (
+    "| Streams | Path | requests/s | of bare | TTFT p50, ms | p95 | p99 | p50 above bare | between reads p99, ms"
+    " | CPU ms a request | failed |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
+)
+# Processes that a request passes; everything else of the cluster is control plane.
+ON_THE_WAY = ("bare", "haproxy", "ProxyActor", "Gateway", "Engine")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One measurement of one path."""
+
+    path: str
+    num_streams: int
+    repetition: int
+    load: LoadReport
+    cpu_s: dict[str, float]
+
+    @property
+    def cpu_ms_per_request(self) -> float:
+        return sum(self.cpu_s.values()) * 1000 / max(1, self.load.num_requests)
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """When, where and with what; `load_average` is of the minute before, so it says who else was there."""
+
+    date: str
+    command: str
+    cpu_model: str
+    num_cores: int
+    ram_gib: float
+    load_average: float
+    versions: dict[str, str]
+
+    @classmethod
+    def now(cls, command: str) -> Conditions:
+        """Read them off this machine."""
+        return cls(
+            date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            command=command,
+            cpu_model=_cpu_model(),
+            num_cores=os.cpu_count() or 0,
+            ram_gib=round(psutil.virtual_memory().total / 2**30, 1),
+            load_average=round(os.getloadavg()[0], 2),
+            versions={"Python": platform.python_version(), **{name: version(name) for name in ("ray", "uvicorn")}},
+        )
+
+    def text(self) -> str:
+        versions = ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        return (
+            f"{self.date}, `{self.command}`, {self.num_cores} cores of {self.cpu_model}, {self.ram_gib} GiB RAM,"
+            f" {versions}; load average {self.load_average} at the start"
+        )
+
+
+def write(conditions: Conditions, samples: list[Sample], folder: Path) -> str:
+    """Write `gateway.md` and `gateway.json` into `folder`. Returns the Markdown."""
+    head = f"{conditions.text()}, {os.getloadavg()[0]:.2f} at the end."
+    text = "\n\n".join(["# The way through the gateway", head, table(samples), cpu_table(samples)]) + "\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "gateway.md").write_text(text, encoding="utf-8")
+    data = {"conditions": asdict(conditions), "samples": [asdict(sample) for sample in samples]}
+    (folder / "gateway.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    return text
+
+
+def table(samples: list[Sample]) -> str:
+    """Medians over the repetitions, a row for each number of streams and path."""
+    rows = [_row(num_streams, group, _of(samples, num_streams, BASELINE)) for num_streams, group in _groups(samples)]
+    return "\n".join([HEADER, *rows])
+
+
+def cpu_table(samples: list[Sample]) -> str:
+    """Where the CPU time of a request goes, by kind of process; medians, milliseconds."""
+    kinds = [kind for kind in ON_THE_WAY if any(kind in map(_label, sample.cpu_s) for sample in samples)]
+    lines = [
+        f"| Streams | Path | {' | '.join(kinds)} | control plane |",
+        f"| ---: | --- |{' ---: |' * (len(kinds) + 1)}",
+    ]
+    for num_streams, group in _groups(samples):
+        cells = [_median(group, lambda sample, kind=kind: _cpu_ms(sample, kind)) for kind in [*kinds, "control plane"]]
+        lines.append(f"| {num_streams} | {group[0].path} | {' | '.join(f'{cell:.2f}' for cell in cells)} |")
+    return "CPU milliseconds of a request, by process:\n\n" + "\n".join(lines)
+
+
+def _row(num_streams: int, group: list[Sample], baseline: list[Sample]) -> str:
+    ratios = [mine.load.requests_per_s / other.load.requests_per_s for mine, other in zip(group, baseline, strict=True)]
+    above = [mine.load.ttft_p50_ms - other.load.ttft_p50_ms for mine, other in zip(group, baseline, strict=True)]
+    cells = [
+        str(num_streams),
+        group[0].path,
+        f"{_median(group, lambda sample: sample.load.requests_per_s):.1f}",
+        f"{median(ratios):.3f}",
+        f"{_median(group, lambda sample: sample.load.ttft_p50_ms):.1f}",
+        f"{_median(group, lambda sample: sample.load.ttft_p95_ms):.1f}",
+        f"{_median(group, lambda sample: sample.load.ttft_p99_ms):.1f}",
+        f"{median(above):.1f}",
+        f"{_median(group, lambda sample: sample.load.gap_p99_ms):.1f}",
+        f"{_median(group, lambda sample: sample.cpu_ms_per_request):.2f}",
+        str(sum(sum(sample.load.errors.values()) for sample in group)),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _groups(samples: list[Sample]) -> list[tuple[int, list[Sample]]]:
+    paths = sorted({sample.path for sample in samples}, key=lambda path: (path != BASELINE, path != "raymux"))
+    streams = sorted({sample.num_streams for sample in samples})
+    return [(num_streams, _of(samples, num_streams, path)) for num_streams in streams for path in paths]
+
+
+def _of(samples: list[Sample], num_streams: int, path: str) -> list[Sample]:
+    return [sample for sample in samples if sample.num_streams == num_streams and sample.path == path]
+
+
+def _median(group: list[Sample], value: Callable[[Sample], float]) -> float:
+    return median(value(sample) for sample in group)
+
+
+def _cpu_ms(sample: Sample, label: str) -> float:
+    used_s = sum(seconds for kind, seconds in sample.cpu_s.items() if _label(kind) == label)
+    return used_s * 1000 / max(1, sample.load.num_requests)
+
+
+def _label(kind: str) -> str:
+    last = kind.rpartition(":")[2]
+    return next((label for label in ON_THE_WAY if last == label or last == f"benchmarks.{label}"), "control plane")
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return " ".join((name or platform.processor() or platform.machine()).split())
