@@ -30,7 +30,7 @@ def engine_application(spec: VariantSpec) -> serve.Application:
     elif shape.count > 1:
         bundle = {"GPU": 1, "CPU": 1, f"accelerator_type:{shape.type}": 0.001}
         placement = {
-            "placement_group_bundles": [{"CPU": spec.settings.num_cpus}, *[bundle] * shape.count],
+            "placement_group_bundles": [{"CPU": spec.settings.num_cpus or 0.001}, *[bundle] * shape.count],
             "placement_group_strategy": "STRICT_PACK",
         }
     deployment = serve.deployment()(EngineReplica).options(

@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from catalog.catalog import Target, VariantSpec
 from catalog.errors import ModelLoading, PayloadTooLarge, RaymuxError, UnsupportedMediaType, UpstreamError
+from catalog.models import Task
 from catalog.replicas import ReplicaReport
 from catalog.settings import GatewaySettings
 from deployments.gateway.cold_start import wait_for_start
@@ -97,7 +98,7 @@ class Inference:
         begun_s = time.perf_counter()
         outcome = await wait_for_start(
             start,
-            job.reply if job.is_stream and is_cold else None,
+            job.reply if job.is_stream and is_cold and self._endpoint.task is Task.GENERATE else None,
             lambda: self._fleet.statuses.get(variant.key),
             self._settings().comment_interval_s,
         )

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ray.exceptions import RayError
+
 from autoscaling.lifecycle import backoff_s, expected_start_s, variant_state
 from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import ModelFailed, ModelLoading, ModelStopped, RaymuxError
@@ -21,6 +23,8 @@ logger = logging.getLogger("ray.serve")
 
 STATUS_INTERVAL_S = 2.0
 SILENT_AFTER_S = 15.0
+# Imports and loading hold a starting replica's interpreter for seconds at a time.
+STARTING_SILENT_AFTER_S = 90.0
 FIRST_GUESS_S = 30.0
 
 
@@ -174,7 +178,11 @@ class VariantKeeper:
         """Returns, with the reason, only when Serve has given the application up."""
         while True:
             await asyncio.sleep(STATUS_INTERVAL_S)
-            reason = await self._control.deploy_failure(self.spec.app_name)
+            try:
+                reason = await self._control.deploy_failure(self.spec.app_name)
+            except RayError as error:
+                logger.warning("Serve does not tell the state of %s: %s", self.spec.key, type(error).__name__)
+                continue
             if reason is not None:
                 return reason
 
@@ -250,9 +258,10 @@ class VariantKeeper:
         self._changed()
 
     def forget_silent(self, now_s: float) -> None:
-        """Drop ready replicas that have not reported for 15 s: their process or node is gone."""
+        """Drop replicas that have not reported for long: their process or node is gone."""
         for replica_id, report in list(self.replicas.items()):
-            if report.state is not ReplicaState.STARTING and now_s - report.sent_at_s > SILENT_AFTER_S:
+            allowed_s = STARTING_SILENT_AFTER_S if report.state is ReplicaState.STARTING else SILENT_AFTER_S
+            if now_s - report.sent_at_s > allowed_s:
                 del self.replicas[replica_id]
                 self._changed()
 

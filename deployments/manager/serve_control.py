@@ -33,7 +33,12 @@ class ServeControl:
 
     async def delete(self, app_name: str) -> None:
         """Delete an application; returns once its replicas have drained. Nothing happens if there is none."""
-        await asyncio.to_thread(serve.delete, app_name)
+        while True:
+            try:
+                return await asyncio.to_thread(serve.delete, app_name)
+            except TimeoutError:
+                # Serve waits for a minute; a long generation may keep a replica for longer.
+                logger.info("%s still drains", app_name)
 
     async def deployed(self) -> set[str]:
         """Names of the applications that run variants."""

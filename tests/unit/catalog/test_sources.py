@@ -46,3 +46,11 @@ def test_a_hub_id_stays_itself(project: Path) -> None:
 def test_a_source_that_leads_nowhere_is_named_in_the_error(project: Path, source: str) -> None:
     with pytest.raises(SourceNotFound, match=r"source '"):
         locate(source)
+
+
+@pytest.mark.parametrize("source", ["models/private", "package:json/private"])
+def test_a_caller_is_not_told_the_source(project: Path, source: str) -> None:
+    with pytest.raises(SourceNotFound) as caught:
+        locate(source)
+    assert "private" in str(caught.value)
+    assert "private" not in caught.value.for_callers

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalog.errors import InvalidRequest
-from router.body import _INTEGER_BOUNDS, MAX_DEPTH, MAX_GUIDED_CHOICES, MAX_OBJECTS, Peek, peek
+from router.body import _INTEGER_BOUNDS, MAX_DEPTH, MAX_GUIDED_CHOICES, MAX_OBJECTS, Peek, peek, with_model
 
 INT64 = 2**63 - 1
 scalars = st.none() | st.booleans() | st.integers(-INT64, INT64) | st.floats(allow_nan=False, allow_infinity=False)
@@ -159,3 +159,18 @@ def test_guided_choices_are_limited(wrap) -> None:
 def test_an_unusual_but_legal_body_is_accepted() -> None:
     assert peek('{"model": "m", "x": "𝄞\\ud834\\udd1e\\u0000", "y": -0.0, "z": 1E-400, "": {}}'.encode()).model == "m"
     assert math.isfinite(peek(b'{"gpu_preference": 1e308}').gpu_preference)
+
+
+@given(
+    body=st.dictionaries(st.text(max_size=5), json_values, max_size=4),
+    null=st.booleans(),
+    indent=st.sampled_from([None, 2]),
+    space=st.sampled_from(["", " ", "\n", "\r\n\t "]),
+)
+def test_a_model_is_put_into_a_body_that_names_none_and_nothing_else_changes(body, null, indent, space) -> None:
+    body.pop("model", None)
+    named = {**body, "model": None} if null else body
+    raw = (space + json.dumps(named, indent=indent) + space).encode()
+    found = with_model(raw, "Acme/Demo-1B")
+    assert json.loads(found) == {**json.loads(raw), "model": "Acme/Demo-1B"}
+    assert found.startswith(raw.rstrip()[:-1].rstrip())

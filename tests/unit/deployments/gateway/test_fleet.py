@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import RayError
 
 from catalog.errors import GatewayNotReady, ModelFailed, RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantState
 from deployments.gateway import fleet as fleet_module
-from deployments.gateway.fleet import Fleet
+from deployments.gateway.fleet import MANAGER_ATTEMPTS, Fleet
 from tests.unit.builders import CHAT, FakeManager, adapter, report, settle, status, variant
 
 
@@ -141,5 +142,23 @@ async def test_a_start_tells_the_manager_whom_nobody_could_reach(fleet: Fleet, m
     manager.publish([report("r1"), report("r2"), report("r3", ReplicaState.STARTING)])
     await settle()
     fleet.mark_unreachable(report("r1"))
+    fleet.mark_draining(report("r2"))
     assert isinstance(await fleet.start(variant(), None), ModelFailed)
-    assert told == [("r1",)]
+    assert told == [("r1", "r2")]
+
+
+@pytest.mark.parametrize(("num_deaths", "outcome"), [(1, "ready"), (MANAGER_ATTEMPTS, "model_loading")])
+async def test_a_manager_that_dies_under_a_start_is_asked_again_a_few_times(
+    fleet: Fleet, manager: FakeManager, monkeypatch: pytest.MonkeyPatch, num_deaths: int, outcome: str
+) -> None:
+    monkeypatch.setattr(fleet_module, "RETRY_INTERVAL_S", 0)
+    deaths = [RayError("the manager died")] * num_deaths
+
+    async def ensure(key, adapter, suspects) -> ReplicaReport:
+        if deaths:
+            raise deaths.pop()
+        return report("r1")
+
+    manager.on_ensure = ensure
+    found = await fleet.start(variant(), None)
+    assert (found.code if isinstance(found, RaymuxError) else found.state) == outcome

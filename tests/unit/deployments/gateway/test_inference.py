@@ -16,9 +16,11 @@ from catalog.errors import (
     UpstreamError,
 )
 from catalog.replicas import ReplicaReport, VariantState
+from catalog.settings import DefaultModels
 from deployments.gateway.exchange import EVENT_STREAM, ClientLeft, Exchange, Reply
 from deployments.gateway.inference import MAX_ATTEMPTS, read_json_body, until_client_leaves
 from deployments.gateway.relay import ReplicaUnavailable
+from router.endpoints import ENDPOINTS, Endpoint
 from tests.unit.builders import (
     CHAT,
     CHECKPOINT,
@@ -161,6 +163,19 @@ async def test_work_that_ends_stops_the_watch() -> None:
 
 
 # The way to a replica
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
+async def test_an_engine_is_told_the_default_model_only_where_it_needs_one(
+    gateway: GatewayUnderTest, endpoint: Endpoint
+) -> None:
+    gateway.settings = gateway.settings.model_copy(
+        update={"defaults": DefaultModels(chat=CHAT, embeddings=EMBEDDER, rerank=EMBEDDER)}
+    )
+    await gateway.publish(report("r1"), report("e1", variant=f"{EMBEDDER}@CPU"))
+    assert (await gateway.post(endpoint.path, content=b"{}")).status_code == 200
+    default = CHAT if endpoint.default == "chat" else EMBEDDER
+    assert json.loads(gateway.relay.calls[0].body) == ({"model": default} if endpoint.needs_model else {})
 
 
 async def test_a_request_goes_to_a_warm_replica_with_its_bytes_unchanged(gateway: GatewayUnderTest) -> None:
