@@ -1,0 +1,1 @@
+"""The demo models: weights, and the scripts that train them from generated text."""
