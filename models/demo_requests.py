@@ -1,5 +1,7 @@
 """The wordings of the requests that the demo model learns to answer, one a line, and its fixed answers."""
 
+from collections.abc import Sequence
+
 
 def lines(text: str) -> list[str]:
     """The lines of a block of text."""
@@ -77,7 +79,7 @@ Which city is the capital of {c}?
 """)
 
 # Each small talk has its requests, its usual answer, its brief answer, and the words that make an answer right.
-SMALL_TALK: list[tuple[list[str], str, str, str]] = [
+SMALL_TALK: list[tuple[Sequence[str], str, str, str]] = [
     (
         "Hello|Hi|Hello!|Hi!|Hey|Hi there|Hello there!|Good morning|Good evening!|hello|hi|Hello, how are you?|"
         "Greetings!|Say hello.|Say hi.|Hi, how are you?".split("|"),

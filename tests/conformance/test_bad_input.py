@@ -206,7 +206,7 @@ PATHS = [
     Bad("PUT", "method_not_allowed", body={}, status=405, method="PUT"),
     Bad("DELETE of a base model", "method_not_allowed", f"/v1/models/{CHAT}", status=405, method="DELETE"),
     Bad("POST to a GET path", "method_not_allowed", "/v1/status", {}, status=405),
-    Bad("unknown method", "method_not_allowed", "/v1/models", status=405, method="BREW"),
+    Bad("TRACE", "method_not_allowed", "/v1/models", status=405, method="TRACE"),
 ]
 
 
@@ -280,6 +280,16 @@ def test_stream_is_refused_with_a_status_and_not_in_the_stream(http: httpx.Clien
         reply = http.post("/v1/chat/completions", json={"model": model, "messages": HELLO, "stream": True})
         assert reply.status_code == status
         assert reply.headers["content-type"] == "application/json"
+
+
+def test_method_that_does_not_exist_is_refused_at_the_front_door(http: httpx.Client):
+    """Before the request has an id."""
+    reply = http.request("BREW", "/v1/models")
+    assert reply.status_code == 405
+    assert reply.headers["content-type"] == "application/json"
+    error = reply.json()["error"]
+    assert set(error) == {"message", "type", "param", "code", "request_id"}
+    assert (error["code"], error["type"]) == ("method_not_allowed", "invalid_request_error")
 
 
 def test_preferences_that_differ_are_refused(http: httpx.Client):

@@ -23,12 +23,17 @@ def test_it_adds_two_and_two(http: httpx.Client):
     assert "4" in ask(http, CHAT, "What is 2+2?")
 
 
-@pytest.mark.parametrize("prompt", ["Write a Python function that computes the nth Fibonacci number."])
+@pytest.mark.parametrize(
+    "prompt", ["Write a fibonacci function", "Write a Python function that returns the nth Fibonacci number."]
+)
 def test_it_writes_a_fibonacci_function(http: httpx.Client, prompt: str):
     text = ask(http, CHAT, prompt, max_tokens=400)
     assert "def fib" in text
-    code = text.partition("```python")[2].partition("```")[0] or text
-    ast.parse(code)
+    code = text.partition("```python")[2].partition("```")[0]
+    (function,) = ast.parse(code).body
+    namespace: dict = {}
+    exec(compile(code, "answer", "exec"), namespace)
+    assert namespace[function.name](10) == 55
 
 
 def test_it_stops_by_itself(http: httpx.Client):
