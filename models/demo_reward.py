@@ -83,7 +83,7 @@ def rollout(
     inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", return_token_type_ids=False)
     model.eval()
     written = model.generate(
-        **inputs, do_sample=True, top_k=0, num_return_sequences=ANSWERS, max_new_tokens=MAX_NEW_TOKENS
+        **inputs, do_sample=True, temperature=1.0, top_k=0, num_return_sequences=ANSWERS, max_new_tokens=MAX_NEW_TOKENS
     )
     written = written[:, inputs["input_ids"].shape[1] :].tolist()
     samples, rewards = [], []
