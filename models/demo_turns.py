@@ -58,7 +58,8 @@ def code(rng: Random) -> Turn:
     """A request for one of the known Python functions, most often the first."""
     names = list(CODE)
     name, purpose = names[0] if rng.random() < 0.35 else rng.choice(names)
-    ask = fill(rng.choice(requests.CODE_REQUESTS), name=name, plain=name.replace("_", " "), purpose=purpose)
+    asked = purpose.replace("n-th", rng.choice(("n-th", "nth")))
+    ask = fill(rng.choice(requests.CODE_REQUESTS), name=name, plain=name.replace("_", " "), purpose=asked)
     answer = f"Here is a Python function that {purpose}:\n\n```python\n{CODE[(name, purpose)]}\n```"
     return Turn("code", loose(ask, rng), answer, key=f"def {name}(")
 

@@ -31,8 +31,8 @@ from models.demo_words import ADJECTIVES, COMMON, NAMES, NOUNS, VERBS
 HERE = Path(__file__).resolve().parent
 SEED = 20
 VOCAB_SIZE = 3072
-BASE_STEPS, BASE_TOKENS = 800, 2560
-VOICE_STEPS, VOICE_TOKENS = 150, 2048
+BASE_STEPS, BASE_TOKENS = 1000, 2560
+VOICE_STEPS, VOICE_TOKENS = 300, 2048
 REINFORCE_STEPS = 40
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
