@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from catalog.catalog import AdapterSpec
 from catalog.errors import RaymuxError, UpstreamError
 from deployments.engine.base import TokenCount, current_tokens
+from deployments.engine.merge import MergedSend, write_interval_s
 from deployments.wire import (
     ADAPTER_HEADER,
     RETRY_HEADER,
@@ -42,7 +43,7 @@ class Tally:
 
     def __init__(self) -> None:
         self.running = 0
-        self.idle_since_s = time.monotonic()
+        self.restart_idle_time()
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -56,8 +57,12 @@ class Tally:
         finally:
             self.running -= 1
             if self.running == 0:
-                self.idle_since_s = time.monotonic()
+                self.restart_idle_time()
                 self._empty.set()
+
+    def restart_idle_time(self) -> None:
+        """Count the time without a request from now on."""
+        self.idle_since_s = time.monotonic()
 
     @property
     def idle_s(self) -> float:
@@ -112,24 +117,26 @@ class Door:
         return self._adapters
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        counted = CountedSend(send)
+        counted = CountedSend(send, self._tally)
         token = current_tokens.set(counted.tokens)
         try:
             await self._app(scope, receive, counted)
         finally:
             current_tokens.reset(token)
+            counted.close()
 
 
 class CountedSend:
     """Passes a reply on, and adds what it used: as a header to a single body, as a trailer to an event stream."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, tally: Tally) -> None:
         self._send = send
+        self._tally = tally
+        self._events: MergedSend | None = None
         self.tokens = TokenCount()
         self._begun_s = time.perf_counter()
         self._first_ms = 0.0
         self._start: Message | None = None
-        self._is_event_stream = False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -138,9 +145,17 @@ class CountedSend:
         if message["type"] == "http.response.body":
             if self._start is not None:
                 await self._begin(message)
-            if self._is_event_stream and not message.get("more_body", False):
-                message = {**message, "body": message.get("body", b"") + usage_trailer(self._usage())}
+            if self._events is not None:
+                if not message.get("more_body", False):
+                    message = {**message, "body": message.get("body", b"") + usage_trailer(self._usage())}
+                await self._events(message)
+                return
         await self._send(message)
+
+    def close(self) -> None:
+        """To be called when the app has returned."""
+        if self._events is not None:
+            self._events.close()
 
     async def _begin(self, body: Message) -> None:
         start, self._start = self._start, None
@@ -148,9 +163,8 @@ class CountedSend:
         self._first_ms = (time.perf_counter() - self._begun_s) * 1000
         if not body.get("more_body", False):
             start = {**start, "headers": [*start["headers"], (USAGE_HEADER, encode_usage(self._usage()))]}
-        else:
-            content_type = dict(start["headers"]).get(b"content-type", b"")
-            self._is_event_stream = content_type.startswith(b"text/event-stream")
+        elif dict(start["headers"]).get(b"content-type", b"").startswith(b"text/event-stream"):
+            self._events = MergedSend(self._send, lambda: write_interval_s(self._tally.running))
         await self._send(start)
 
     def _usage(self) -> Usage:

@@ -222,9 +222,10 @@ async def test_an_event_stream_carries_its_usage_in_a_trailer() -> None:
 
 async def test_times_are_counted_from_the_request_on(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 10.0
+    tally = Tally()
     monkeypatch.setattr("deployments.engine.door.time", SimpleNamespace(perf_counter=lambda: now_s))
     sent = Sent()
-    counted = CountedSend(sent)
+    counted = CountedSend(sent, tally)
     now_s = 10.25
     await counted({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
     await counted({"type": "http.response.body", "body": b"data: 1\n\n", "more_body": True})
@@ -235,7 +236,7 @@ async def test_times_are_counted_from_the_request_on(monkeypatch: pytest.MonkeyP
 
 async def test_another_body_in_pieces_is_passed_on_as_it_is() -> None:
     sent = Sent()
-    counted = CountedSend(sent)
+    counted = CountedSend(sent, Tally())
     await counted({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
     await counted({"type": "http.response.body", "body": b"[1,", "more_body": True})
     await counted({"type": "http.response.body", "body": b"2]"})
@@ -244,7 +245,7 @@ async def test_another_body_in_pieces_is_passed_on_as_it_is() -> None:
 
 async def test_the_head_waits_for_the_body() -> None:
     sent = Sent()
-    await CountedSend(sent)({"type": "http.response.start", "status": 200, "headers": []})
+    await CountedSend(sent, Tally())({"type": "http.response.start", "status": 200, "headers": []})
     assert sent.messages == []
 
 
