@@ -51,6 +51,7 @@ def raymux(port: int, *, plain: bool = False) -> Iterator[Server]:
         config = Path(folder) / "gateway.yaml"
         document = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
         document["http_options"]["port"] = port
+        document["applications"][0]["deployments"][1]["user_config"]["store"] = f"{folder}/raymux.db"
         config.write_text(yaml.safe_dump(document), encoding="utf-8")
         arguments = ["deployments.serve", str(config), "--log", f"{folder}/serve.log", *(["--plain"] if plain else [])]
         with _running(arguments, "plain" if plain else "raymux", port) as server:
