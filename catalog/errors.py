@@ -7,10 +7,14 @@ RaymuxError
 │   ├── InvalidGpuPreference    400 invalid_gpu_preference
 │   ├── GpuNotSupported         400 gpu_not_supported_for_model
 │   ├── AdapterRejected         400 adapter_rejected
+│   ├── PermissionDenied        403 permission_denied
 │   ├── ModelNotFound           404 model_not_found
 │   ├── PathNotFound            404 not_found
+│   ├── WarmupNotFound          404 warmup_not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── ModelNotPromoted        409 model_not_promoted
+│   ├── ModelExists             409 model_exists
+│   ├── ModelInUse              409 model_in_use
 │   ├── PayloadTooLarge         413 payload_too_large
 │   └── UnsupportedMediaType    415 unsupported_media_type
 └── ServiceError                the same request may succeed later (5xx)
@@ -20,6 +24,7 @@ RaymuxError
     ├── ModelLoading            503 model_loading
     ├── ModelStopped            503 model_stopped
     ├── ModelFailed             503 model_failed
+    ├── StoreUnavailable        503 store_unavailable
     ├── GatewayNotReady         503 gateway_not_ready
     └── DeadlineExceeded        504 deadline_exceeded
 
@@ -110,6 +115,13 @@ class AdapterRejected(RequestError):
     code = "adapter_rejected"
 
 
+class PermissionDenied(RequestError):
+    """The caller may not do this."""
+
+    status = 403
+    code = "permission_denied"
+
+
 class ModelNotFound(RequestError):
     """No model, adapter or checkpoint has exactly this name."""
 
@@ -124,6 +136,13 @@ class PathNotFound(RequestError):
     code = "not_found"
 
 
+class WarmupNotFound(RequestError):
+    """No warm-up has this id; one that has ended is forgotten after a while."""
+
+    status = 404
+    code = "warmup_not_found"
+
+
 class MethodNotAllowed(RequestError):
     """The endpoint exists, but not for this method."""
 
@@ -136,6 +155,20 @@ class ModelNotPromoted(RequestError):
 
     status = 409
     code = "model_not_promoted"
+
+
+class ModelExists(RequestError):
+    """Another model has this name already."""
+
+    status = 409
+    code = "model_exists"
+
+
+class ModelInUse(RequestError):
+    """Requests, a warm-up or other models need the model right now."""
+
+    status = 409
+    code = "model_in_use"
 
 
 class PayloadTooLarge(RequestError):
@@ -196,6 +229,12 @@ class ModelFailed(ServiceError):
     """The model could not start; the message holds the reason."""
 
     code = "model_failed"
+
+
+class StoreUnavailable(ServiceError):
+    """A change could not be written to the durable store, so it was not made."""
+
+    code = "store_unavailable"
 
 
 class GatewayNotReady(ServiceError):

@@ -30,7 +30,8 @@ class ReplicaReport:
     """What a replica says of itself, once a second and at every change. Times are seconds since the epoch.
 
     `address` is `host:port` of its HTTP server, and `secret` what that server asks for; both are empty until it is
-    ready. `running` and `waiting` count requests in the engine, `kv_usage_ratio` is 0 to 1.
+    ready. `running` and `waiting` count requests in the engine, `kv_usage_ratio` is 0 to 1. `adapters` are those it
+    holds, `busy_adapters` those of them that requests use.
     """
 
     replica_id: str
@@ -48,6 +49,7 @@ class ReplicaReport:
     waiting: int = 0
     kv_usage_ratio: float = 0.0
     adapters: tuple[str, ...] = ()
+    busy_adapters: tuple[str, ...] = ()
     node: str = ""
     pid: int = 0
 

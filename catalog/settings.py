@@ -22,6 +22,18 @@ class CatalogSettings(Settings):
         description="Where engine replicas listen: `loopback` on one machine, `node` (the node's own address) on a"
         " cluster of several. Replicas answer only gateways, which know each replica's secret.",
     )
+    store: str = Field(
+        default="run/raymux.db",
+        min_length=1,
+        max_length=1024,
+        description="SQLite file that keeps what is registered, promoted, stopped and kept warm at run time, relative"
+        " to the project. Each raymux needs a file of its own; a change takes effect with the manager's next start.",
+    )
+    runtime_sources: tuple[str, ...] = Field(
+        default=(),
+        max_length=100,
+        description="Folders, relative to the project, in which the files of models registered at run time may lie.",
+    )
 
     @model_validator(mode="after")
     def _names_are_unique_and_known(self) -> CatalogSettings:

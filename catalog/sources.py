@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterable
 from pathlib import Path
 
 # The folder that holds the rooms; relative sources start here, on every node of a cluster.
@@ -31,6 +32,19 @@ def locate(source: str) -> str:
     if _looks_like_hub_id(source):
         return source
     raise SourceNotFound(f"no folder at source {source!r}")
+
+
+def locate_within(source: str, roots: Iterable[str]) -> Path | None:
+    """The folder at `source` if it lies in one of the folders `roots`, links followed; else None.
+
+    Tells nothing about what is outside of them, so that a source from a request cannot be used to look around.
+    """
+    try:
+        path = (PROJECT / source).resolve()
+        is_within = any(path.is_relative_to((PROJECT / root).resolve()) for root in roots)
+        return path if is_within and path.is_dir() else None
+    except (OSError, ValueError, RuntimeError):
+        return None
 
 
 def is_local(location: str) -> bool:

@@ -44,9 +44,7 @@ def peek(raw: bytes) -> Peek:
     Raises InvalidRequest for anything but one JSON object in UTF-8 without duplicate keys, NaN, Infinity, integers
     beyond 64 bits or more nesting than 64 levels, and for values whose type or range no engine accepts.
     """
-    body = _parse(raw)
-    if not isinstance(body, dict):
-        raise InvalidRequest(f"The body must be a JSON object, not {_kind(body)}.")
+    body = parse_object(raw)
     model = body.get("model")
     if model is not None and (not isinstance(model, str) or not model):
         raise InvalidRequest("model must be a non-empty string.", param="model")
@@ -58,6 +56,14 @@ def peek(raw: bytes) -> Peek:
             _check_integer(field, body[field], low, high)
     _check_guided(body)
     return Peek(model, bool(stream), body.get("gpu_preference"))
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """The body as a JSON object. Raises InvalidRequest, like `peek`, for a body that is not strict JSON."""
+    body = _parse(raw)
+    if not isinstance(body, dict):
+        raise InvalidRequest(f"The body must be a JSON object, not {_kind(body)}.")
+    return body
 
 
 def with_model(raw: bytes, name: str) -> bytes:

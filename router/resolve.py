@@ -19,9 +19,7 @@ def resolve(
     wanted = name if name is not None else default
     if wanted is None:
         raise InvalidRequest("This endpoint has no default model: set `model`. See GET /v1/models.", param="model")
-    target = catalog.find(wanted)
-    if target is None:
-        raise model_not_found(catalog, wanted)
+    target = find(catalog, wanted)
     if endpoint.task is not None and endpoint.task not in target.tasks:
         able = [other.name for other in catalog.targets() if endpoint.task in other.tasks and other.adapter is None]
         hint = f" Models that do: {', '.join(able[:5])}." if able else ""
@@ -31,8 +29,11 @@ def resolve(
     return target
 
 
-def model_not_found(catalog: Catalog, name: str) -> ModelNotFound:
-    """The error for a name that is not in the catalog, with up to three names that are close to it."""
+def find(catalog: Catalog, name: str) -> Target:
+    """The target with exactly this name. Raises ModelNotFound, with up to three names that are close to it."""
+    target = catalog.find(name)
+    if target is not None:
+        return target
     closest = closest_names(name, catalog.names)
     hint = f" Did you mean {' or '.join(closest)}?" if closest else ""
-    return ModelNotFound(f"No model has exactly this name.{hint} See GET /v1/models.", param="model")
+    raise ModelNotFound(f"No model has exactly this name.{hint} See GET /v1/models.", param="model")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from catalog.errors import InvalidRequest, ModelNotFound, ModelNotPromoted
 from router.endpoints import ENDPOINTS, Endpoint
-from router.resolve import model_not_found, resolve
+from router.resolve import find, resolve
 from tests.unit.builders import CHAT, CHAT_ALIAS, CHECKPOINT, EMBEDDER, HELD_CHECKPOINT, PIRATE, catalog
 
 BY_PATH = {endpoint.path: endpoint for endpoint in ENDPOINTS}
@@ -87,4 +87,5 @@ def test_promotion_counts_for_every_name_of_the_checkpoint() -> None:
 
 
 def test_nothing_near_means_no_suggestion() -> None:
-    assert model_not_found(catalog(), "zzz").message == "No model has exactly this name. See GET /v1/models."
+    with pytest.raises(ModelNotFound, match=r"^No model has exactly this name\. See GET /v1/models\.$"):
+        find(catalog(), "zzz")
