@@ -69,6 +69,10 @@ class AdapterShelf:
     def names(self) -> tuple[str, ...]:
         return tuple(self._held)
 
+    @property
+    def busy_names(self) -> tuple[str, ...]:
+        return tuple(name for name, adapter in self._held.items() if adapter.is_busy)
+
     @asynccontextmanager
     async def lease(self, spec: AdapterSpec) -> AsyncIterator[None]:
         """Hold the adapter in the engine while the block runs; loads it first if need be.

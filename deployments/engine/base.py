@@ -32,6 +32,10 @@ class EngineLoad:
     waiting: int = 0
     kv_usage_ratio: float = 0.0
 
+    @property
+    def is_busy(self) -> bool:
+        return self.running + self.waiting > 0
+
 
 class Engine(Protocol):
     """An engine with an OpenAI server of its own."""

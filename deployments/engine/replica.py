@@ -57,6 +57,8 @@ class EngineReplica:
             pid=os.getpid(),
         )
         self._changed = asyncio.Event()
+        self._door: Door | None = None
+        self._held_until_s = 0.0
         self._tasks = [asyncio.create_task(self._keep_reporting())]
         try:
             await self._start()
@@ -68,8 +70,8 @@ class EngineReplica:
 
     async def _start(self) -> None:
         await self._engine.start(self._enter_step)
-        # Idle time counts from here; else a replica whose start outlasts the idle timeout would leave at once.
-        self._tally = Tally()
+        # Else a replica whose start outlasts the idle timeout would leave at once.
+        self._tally.restart_idle_time()
         secret = secrets.token_urlsafe(32)
         self._door = Door(self._engine.app, secret, self._shelf, self._tally)
         self._server, address = await start_server(self._door, self._host())
@@ -103,6 +105,7 @@ class EngineReplica:
             waiting=load.waiting,
             kv_usage_ratio=load.kv_usage_ratio,
             adapters=self._shelf.names if self._shelf else (),
+            busy_adapters=self._shelf.busy_names if self._shelf else (),
         )
 
     async def _keep_reporting(self) -> None:
@@ -116,14 +119,22 @@ class EngineReplica:
 
     async def _send(self) -> None:
         try:
-            await asyncio.wait_for(self._manager.report.remote(self._snapshot()), 5)
+            self._held_until_s = await asyncio.wait_for(self._manager.report.remote(self._snapshot()), 5)
         except Exception as error:
             # The manager may be restarting; it learns of this replica from the next report.
             logger.warning("report to the manager failed: %s", type(error).__name__)
 
     async def _watch_engine(self) -> None:
-        """Take the replica out the moment its engine dies, rather than after three failed health checks."""
-        while self._engine.is_alive():  # noqa: ASYNC110 - vLLM tells of its death by a flag only
+        """Report at once when the engine has nothing left to do, and take the replica out the moment it dies.
+
+        vLLM tells of its death by a flag only; Serve would need three failed health checks.
+        """
+        was_busy = False
+        while self._engine.is_alive():
+            is_busy = self._engine.load().is_busy
+            if was_busy and not is_busy:
+                self._changed.set()
+            was_busy = is_busy
             await asyncio.sleep(WATCH_INTERVAL_S)
         logger.error("engine of %s died", self._spec.key)
         await self._leave(ReplicaState.GONE, reason="the engine process died")
@@ -151,8 +162,9 @@ class EngineReplica:
             return self._snapshot()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """For Serve's autoscaler: requests in this replica, and seconds without one."""
-        return {"running": float(self._tally.running), "idle_s": self._tally.idle_s}
+        """For Serve's autoscaler: requests in this replica, and seconds without one (0 while a warm-up keeps it)."""
+        is_held = time.time() < self._held_until_s
+        return {"running": float(self._tally.running), "idle_s": 0.0 if is_held else self._tally.idle_s}
 
     async def check_health(self) -> None:
         if not self._engine.is_alive():
@@ -160,6 +172,9 @@ class EngineReplica:
 
     async def __del__(self) -> None:
         """Serve's drain hook: refuse new requests, let running ones end, stop the engine."""
+        if self._door is None:
+            # It never started, and has said so.
+            return
         self._door.draining = True
         self._say(state=ReplicaState.DRAINING)
         await self._tally.wait_empty()

@@ -15,6 +15,7 @@ from deployments.gateway.inference import Inference
 from deployments.gateway.models import Models
 from deployments.gateway.operations import Operations
 from deployments.gateway.relay import Relay
+from deployments.gateway.warmups import Warmups
 from router.endpoints import ENDPOINTS
 
 
@@ -22,8 +23,9 @@ def build_gateway_app(
     fleet: Fleet, relay: Relay, settings: Callable[[], GatewaySettings], *, under_serve: bool = False
 ) -> ASGIApp:
     """The app; every path works with and without its `/v1`."""
-    models = Models(fleet)
-    routes = [*Operations(fleet).routes(), *models.routes("/v1"), *models.routes("")]
+    routes = [*Operations(fleet).routes()]
+    for resource in (Models(fleet), Warmups(fleet)):
+        routes += [*resource.routes("/v1"), *resource.routes("")]
     for endpoint in ENDPOINTS:
         app = Inference(endpoint, fleet, relay, settings)
         routes += [Route(path, app, methods=["POST"]) for path in (endpoint.path, endpoint.path.removeprefix("/v1"))]

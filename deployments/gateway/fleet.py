@@ -7,22 +7,27 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
 from catalog.catalog import AdapterSpec, Catalog, VariantSpec
 from catalog.errors import GatewayNotReady, ModelLoading, RaymuxError
-from catalog.replicas import ReplicaReport, ReplicaState, VariantStatus
-from deployments.manager.manager import FleetView
+from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantStatus
+from catalog.warmups import Warmup
+from deployments.manager.view import FleetView
 from router.replicas import choose_replica
 
 logger = logging.getLogger("ray.serve")
 
+_T = TypeVar("_T")
+
 RETRY_INTERVAL_S = 0.5
+SEEN_TIMEOUT_S = 2.0
 MANAGER_ATTEMPTS = 3
 
 
@@ -35,11 +40,13 @@ class Fleet:
         self._replicas: dict[str, dict[str, ReplicaReport]] = {}
         self._unreachable: dict[str, float] = {}
         self._ongoing: Counter[str] = Counter()
-        self._starts: dict[tuple[str, str | None], asyncio.Task[ReplicaReport | RaymuxError]] = {}
+        self._starts: dict[tuple[str, ...], asyncio.Task[ReplicaReport | RaymuxError]] = {}
         self._turns = itertools.count()
         self.statuses: dict[str, VariantStatus] = {}
         self.promoted: frozenset[str] = frozenset()
+        self.warmups: dict[str, Warmup] = {}
         self.seen_manager_at_s = 0.0
+        self._has_news = asyncio.Event()
         self._watching = asyncio.create_task(self._watch())
 
     @property
@@ -73,6 +80,12 @@ class Fleet:
             turn=next(self._turns),
         )
 
+    def starting(self, variants: tuple[VariantSpec, ...]) -> VariantStatus | None:
+        """The status of the variant that starts, else of the first one."""
+        statuses = [status for variant in variants if (status := self.statuses.get(variant.key))]
+        states = (VariantState.STARTING, VariantState.SCHEDULING)
+        return next((status for status in statuses if status.state in states), statuses[0] if statuses else None)
+
     @contextmanager
     def ongoing(self, replica: ReplicaReport) -> Iterator[None]:
         """Count a request to the replica for as long as the block runs."""
@@ -88,26 +101,30 @@ class Fleet:
         """Offer the replica no more until it reports again."""
         self._unreachable[replica.replica_id] = time.time()
 
-    def start(self, variant: VariantSpec, adapter: AdapterSpec | None) -> asyncio.Task[ReplicaReport | RaymuxError]:
-        """Have the manager bring up a replica. Requests that need the same share one task: shield it."""
-        key = (variant.key, adapter.name if adapter else None)
-        task = self._starts.get(key)
+    def start(
+        self, variants: tuple[VariantSpec, ...], adapter: AdapterSpec | None
+    ) -> asyncio.Task[ReplicaReport | RaymuxError]:
+        """Have the manager bring up a replica of one of these. Who needs the same shares one task: shield it."""
+        keys = tuple(variant.key for variant in variants)
+        wish = (*keys, adapter.name if adapter else "")
+        task = self._starts.get(wish)
         if task is None:
-            task = asyncio.create_task(self._ensure(variant, adapter))
-            self._starts[key] = task
-            task.add_done_callback(lambda _: self._starts.pop(key, None))
+            task = asyncio.create_task(self._ensure(keys, adapter))
+            self._starts[wish] = task
+            task.add_done_callback(lambda _: self._starts.pop(wish, None))
         return task
 
-    async def _ensure(self, variant: VariantSpec, adapter: AdapterSpec | None) -> ReplicaReport | RaymuxError:
+    async def _ensure(self, keys: tuple[str, ...], adapter: AdapterSpec | None) -> ReplicaReport | RaymuxError:
         # The manager may not have heard yet of what this gateway has met: a dead replica, or one that drains.
         suspects = tuple(
-            id
-            for id, replica in self._replicas.get(variant.key, {}).items()
-            if id in self._unreachable or replica.state is ReplicaState.DRAINING
+            replica.replica_id
+            for key in keys
+            for replica in self.replicas(key)
+            if replica.replica_id in self._unreachable or replica.state is ReplicaState.DRAINING
         )
         for _ in range(MANAGER_ATTEMPTS):
             try:
-                outcome = await self._manager.ensure.remote(variant.key, adapter, suspects)
+                outcome = await self._manager.ensure.remote(keys, adapter, suspects)
             except RayError as error:
                 # The manager died under the call; Serve restarts it, and the next call waits for it.
                 logger.warning("the model manager broke off: %s", type(error).__name__)
@@ -116,7 +133,7 @@ class Fleet:
             if isinstance(outcome, ReplicaReport):
                 self._take(outcome)
             return outcome
-        return ModelLoading(f"{variant.model} could not be started just now; try again.", retry_after_s=5)
+        return ModelLoading("The model could not be started just now; try again.", retry_after_s=5)
 
     def _take(self, report: ReplicaReport) -> None:
         if report.sent_at_s > self._unreachable.get(report.replica_id, 0.0):
@@ -149,4 +166,25 @@ class Fleet:
         self._unreachable = {id: at_s for id, at_s in self._unreachable.items() if id in alive}
         self.statuses = {status.variant: status for status in view.variants}
         self.promoted = view.promoted
+        self.warmups = {warmup.id: warmup for warmup in view.warmups}
         self.seen_manager_at_s = time.time()
+        self._has_news.set()
+
+    async def ask(self, call: Awaitable[_T | RaymuxError]) -> _T:
+        """What a call to the manager returned. Raises a RaymuxError that it returned, or ModelLoading if it broke."""
+        try:
+            outcome = await call
+        except RayError as error:
+            logger.warning("the model manager broke off: %s", type(error).__name__)
+            raise ModelLoading("The model manager is restarting; try again.", retry_after_s=2) from None
+        if isinstance(outcome, RaymuxError):
+            raise outcome
+        return outcome
+
+    async def until(self, is_so: Callable[[], bool]) -> None:
+        """Return once news from the manager make it so, or after SEEN_TIMEOUT_S: a caller reads what it has written."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SEEN_TIMEOUT_S):
+                while not is_so():
+                    self._has_news.clear()
+                    await self._has_news.wait()

@@ -84,11 +84,10 @@ class Inference:
         return None
 
     async def _cold_replica(self, job: _Job) -> ReplicaReport:
-        """Start the first variant, or load the adapter on a warm one, and wait for it."""
-        variant = next((v for v in job.variants if self._fleet.choose(v, None)), job.variants[0])
-        is_cold = self._fleet.choose(variant, None) is None
-        start = self._fleet.start(variant, job.target.adapter)
-        status = self._fleet.statuses.get(variant.key)
+        """Start a variant, or load the adapter on a warm one, and wait for it."""
+        is_cold = all(self._fleet.choose(variant, None) is None for variant in job.variants)
+        start = self._fleet.start(job.variants, job.target.adapter)
+        status = self._fleet.starting(job.variants)
         expected_s = status.expected_start_s if status else None
         if is_cold and _text(job.headers, b"x-raymux-no-wait") == "true":
             # A start that cannot be is worth telling at once; one that is under way is not waited for.
@@ -99,7 +98,7 @@ class Inference:
         outcome = await wait_for_start(
             start,
             job.reply if job.is_stream and is_cold and self._endpoint.task is Task.GENERATE else None,
-            lambda: self._fleet.statuses.get(variant.key),
+            lambda: self._fleet.starting(job.variants),
             self._settings().comment_interval_s,
         )
         if isinstance(outcome, RaymuxError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any
 
 from starlette.requests import Request
@@ -10,8 +11,9 @@ from starlette.routing import Route
 from catalog.catalog import Target
 from catalog.replicas import VariantState, VariantStatus
 from deployments.gateway.fleet import Fleet
+from deployments.gateway.json_body import read_object
 from deployments.gateway.json_handler import JsonHandler
-from router.resolve import model_not_found
+from router.resolve import find
 
 # The fixed answer to `created`, which OpenAI's clients require: models have no creation date here.
 CREATED = 0
@@ -27,10 +29,12 @@ class Models:
         """The routes under a prefix such as `/v1`; ids may hold slashes and colons."""
         return [
             Route(f"{prefix}/models", JsonHandler(self.list), methods=["GET"]),
+            Route(f"{prefix}/models", JsonHandler(self.register), methods=["POST"]),
             Route(f"{prefix}/models/{{id:path}}/promote", JsonHandler(self.promote), methods=["POST"]),
             Route(f"{prefix}/models/{{id:path}}/start", JsonHandler(self.start), methods=["POST"]),
             Route(f"{prefix}/models/{{id:path}}/stop", JsonHandler(self.stop), methods=["POST"]),
             Route(f"{prefix}/models/{{id:path}}", JsonHandler(self.get), methods=["GET"]),
+            Route(f"{prefix}/models/{{id:path}}", JsonHandler(self.deregister), methods=["DELETE"]),
         ]
 
     async def list(self, request: Request) -> tuple[int, dict[str, Any]]:
@@ -40,28 +44,38 @@ class Models:
     async def get(self, request: Request) -> tuple[int, dict[str, Any]]:
         return 200, self.describe(self._find(request))
 
+    async def register(self, request: Request) -> tuple[int, dict[str, Any]]:
+        """Add a model, an adapter or a checkpoint: the fields that its entry in the configuration would have."""
+        fleet = self._fleet
+        name: str = await fleet.ask(fleet.manager.register.remote(await read_object(request)))
+        await fleet.until(lambda: fleet.catalog.find(name) is not None)
+        return 201, self.describe(find(fleet.catalog, name))
+
+    async def deregister(self, request: Request) -> tuple[int, dict[str, Any]]:
+        fleet, name = self._fleet, self._find(request).name
+        await fleet.ask(fleet.manager.deregister.remote(name))
+        await fleet.until(lambda: fleet.catalog.find(name) is None)
+        return 200, {"id": name, "object": "model", "deleted": True}
+
     async def promote(self, request: Request) -> tuple[int, dict[str, Any]]:
-        return await self._act("promote", request)
+        target = self._find(request)
+        return await self._accept("promote", target, self._fleet.manager.promote.remote(target.name))
 
     async def start(self, request: Request) -> tuple[int, dict[str, Any]]:
-        return await self._act("start", request)
+        target = self._find(request)
+        return await self._accept("start", target, self._fleet.manager.start.remote(target.name))
 
     async def stop(self, request: Request) -> tuple[int, dict[str, Any]]:
-        return await self._act("stop", request)
-
-    async def _act(self, verb: str, request: Request) -> tuple[int, dict[str, Any]]:
         target = self._find(request)
-        error = await getattr(self._fleet.manager, verb).remote(target.name)
-        if error is not None:
-            raise error
+        drain = request.query_params.get("drain") == "true"
+        return await self._accept("stop", target, self._fleet.manager.stop.remote(target.name, drain=drain))
+
+    async def _accept(self, verb: str, target: Target, call: Awaitable[Any]) -> tuple[int, dict[str, Any]]:
+        await self._fleet.ask(call)
         return 202, {"id": target.name, "object": "model", "accepted": verb}
 
     def _find(self, request: Request) -> Target:
-        name = request.path_params["id"]
-        target = self._fleet.catalog.find(name)
-        if target is None:
-            raise model_not_found(self._fleet.catalog, name)
-        return target
+        return find(self._fleet.catalog, request.path_params["id"])
 
     def describe(self, target: Target) -> dict[str, Any]:
         """OpenAI's model object, with raymux's fields beside it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from typing import Any
 
@@ -16,8 +17,10 @@ from deployments.gateway.json_handler import JsonHandler
 from router.endpoints import ENDPOINTS
 
 OPERATIONS = (
-    "GET /health", "GET /ready", "GET /v1/status", "GET /v1/models", "GET /v1/models/{id}",
-    "POST /v1/models/{id}/start", "POST /v1/models/{id}/stop", "POST /v1/models/{id}/promote",
+    "GET /health", "GET /ready", "GET /v1/status", "GET /v1/models", "POST /v1/models", "GET /v1/models/{id}",
+    "DELETE /v1/models/{id}", "POST /v1/models/{id}/start", "POST /v1/models/{id}/stop",
+    "POST /v1/models/{id}/promote", "POST /v1/warmup", "GET /v1/warmup", "GET /v1/warmup/{id}",
+    "DELETE /v1/warmup/{id}",
 )  # fmt: skip
 
 
@@ -70,11 +73,16 @@ class Operations:
             "num_starts": status.num_starts,
             "last_cold_start": status.last_start and dataclasses.asdict(status.last_start),
             "last_error": status.last_error or None,
-            "retry_in_s": max(0.0, round(status.retry_at_s - time.time(), 1)) if status.retry_at_s else None,
+            "retry_in_s": _seconds_until(status.retry_at_s) if status.retry_at_s else None,
             "num_running": sum(replica["running"] for replica in replicas),
             "num_waiting": sum(replica["waiting"] for replica in replicas),
         }
         return entry
+
+
+def _seconds_until(at_s: float) -> float:
+    """Tenths of a second, rounded up: 0 only when the time has come."""
+    return math.ceil(max(0.0, at_s - time.time()) * 10) / 10
 
 
 def _replica(report: ReplicaReport) -> dict[str, Any]:

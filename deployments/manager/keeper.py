@@ -58,6 +58,15 @@ class VariantKeeper:
         self._since_s = time.time()
         self._state = VariantState.COLD
 
+    @property
+    def state(self) -> VariantState:
+        return self._state
+
+    @property
+    def num_ongoing(self) -> int:
+        """Requests in its replicas, as they reported last."""
+        return sum(report.running + report.waiting for report in self.replicas.values())
+
     # Requests
 
     async def ensure_ready(self, suspects: tuple[str, ...] = ()) -> ReplicaReport:
@@ -207,10 +216,16 @@ class VariantKeeper:
 
     async def stop(self) -> None:
         """Stop by hand: running requests end, new ones get ModelStopped until `allow_start`."""
+        self.forbid_start()
+        await self.remove()
+
+    def forbid_start(self) -> None:
+        """Let nothing start until `allow_start`."""
+        if self._is_stopped:
+            return
         self._is_stopped = True
         self._arrivals.put_nowait(self._stopped_error())
         self._changed()
-        await self.remove()
 
     def allow_start(self) -> None:
         """End a stop by hand, and forget an earlier failure."""

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ray import serve
 from ray.exceptions import RayError
 
 from catalog.catalog import AdapterSpec, Catalog, Target
-from catalog.errors import InvalidRequest, ModelLoading, ModelNotFound, RaymuxError
+from catalog.errors import InvalidRequest, ModelInUse, ModelLoading, ModelNotFound, RaymuxError, StoreUnavailable
 from catalog.loading import MODEL_MANAGER, parse
-from catalog.replicas import ReplicaReport, VariantStatus
+from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
-from deployments.manager.keeper import VariantKeeper
+from catalog.sources import PROJECT
+from catalog.warmups import Warmup
+from deployments.manager.keepers import Keepers
+from deployments.manager.registry import Registry
 from deployments.manager.serve_control import ServeControl
+from deployments.manager.store import Kind, Store
+from deployments.manager.view import FleetView
+from deployments.manager.warmups import Warmups
 
 logger = logging.getLogger("ray.serve")
 
@@ -25,78 +32,103 @@ WATCH_TIMEOUT_S = 10.0
 # Changes that come together reach the gateways together.
 COALESCE_S = 0.02
 HOUSEKEEPING_INTERVAL_S = 1.0
+# Replicas report once a second, so a new manager knows of those that run by then.
+HEAR_TIMEOUT_S = 2.5
+HEAR_POLL_S = 0.05
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class FleetView:
-    """What gateways know: the catalog (only when it changed), every replica and every variant's status."""
+def returns_errors(
+    method: Callable[Concatenate[Any, _P], Awaitable[_T]],
+) -> Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T | RaymuxError]]:
+    """Have a method return its RaymuxErrors, since Ray wraps what is raised."""
 
-    version: int
-    catalog_version: int
-    catalog: CatalogSettings | None
-    replicas: tuple[ReplicaReport, ...]
-    variants: tuple[VariantStatus, ...]
-    promoted: frozenset[str]
+    @functools.wraps(method)
+    async def wrapped(self: Any, *args: _P.args, **kwargs: _P.kwargs) -> _T | RaymuxError:
+        try:
+            return await method(self, *args, **kwargs)
+        except RaymuxError as error:
+            return error
+
+    return wrapped
 
 
-@serve.deployment(name=MODEL_MANAGER, num_replicas=1, max_ongoing_requests=100_000, ray_actor_options={"num_cpus": 0})
+# On the head node, where the store's file is: it must find it again after a restart.
+@serve.deployment(
+    name=MODEL_MANAGER,
+    num_replicas=1,
+    max_ongoing_requests=100_000,
+    ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.0001}},
+)
 class ModelManager:
     """Its `user_config` is the catalog."""
 
     def __init__(self) -> None:
-        self._control = ServeControl()
         self._catalog: Catalog | None = None
         self._catalog_version = int(time.time() * 1000)
         self._version = self._catalog_version
         self._has_changed = asyncio.Condition()
-        self._keepers: dict[str, VariantKeeper] = {}
+        self._has_heard = asyncio.Event()
+        self._keepers = Keepers(ServeControl(), self._changed)
         self._promoted: set[str] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
-        """Take over a catalog: what it adds restarts nothing, what it changes or drops is replaced or leaves."""
+        """Take over a configuration; the first one also brings back what the store holds."""
         settings = parse(CatalogSettings, config, f"{MODEL_MANAGER}.user_config")
         is_first = self._catalog is None
-        self._catalog = Catalog(settings)
-        self._catalog_version += 1
-        wanted = self._catalog.variants
-        for key, spec in wanted.items():
-            if key not in self._keepers:
-                self._keepers[key] = VariantKeeper(spec, self._control, self._changed)
-        dropped = [self._keepers.pop(key) for key in list(self._keepers) if key not in wanted]
         if is_first:
-            await self._adopt()
-            self._tasks.append(asyncio.create_task(self._keep_house()))
-        self._tasks.append(asyncio.create_task(self._apply(wanted, dropped)))
+            self._store = Store(PROJECT / settings.store)
+            self._registry = Registry(self._store)
+            self._warmups = Warmups(self._store, self._ensure_warmup, self._changed)
+        await self._take_over(await self._registry.configure(settings), is_first=is_first)
+        if is_first:
+            await self._restore()
+            self._do(self._hear_replicas())
+            self._do(self._keep_house())
+
+    async def _take_over(self, catalog: Catalog, *, is_first: bool = False) -> None:
+        self._catalog = catalog
+        self._catalog_version += 1
+        await self._keepers.take_over(catalog, is_first=is_first)
         self._changed()
 
-    async def _adopt(self) -> None:
-        """After a restart: find the applications that run already; their replicas report within a second."""
-        deployed = await self._control.deployed()
-        for keeper in self._keepers.values():
-            keeper.is_deployed = keeper.spec.app_name in deployed
-        known = {keeper.spec.app_name for keeper in self._keepers.values()}
-        for orphan in deployed - known:
-            self._tasks.append(asyncio.create_task(self._control.delete(orphan)))
+    async def _restore(self) -> None:
+        self._promoted = set(await self._store.read(Kind.PROMOTION))
+        for name in await self._store.read(Kind.STOP):
+            target = self._catalog.find(name) if self._catalog else None
+            for keeper in self._keepers.of(target) if target else ():
+                keeper.forbid_start()
+        await self._warmups.restore()
+        self._changed()
 
-    async def _apply(self, wanted: dict[str, Any], dropped: list[VariantKeeper]) -> None:
-        updates = [self._keepers[key].update(spec) for key, spec in wanted.items() if key in self._keepers]
-        results = await asyncio.gather(*updates, *(keeper.remove() for keeper in dropped), return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException):
-                logger.error("applying the configuration failed: %r", result)
+    async def _hear_replicas(self) -> None:
+        """Let the replicas that run report, before gateways are told that there are none."""
+        deadline_s = time.monotonic() + HEAR_TIMEOUT_S
+        while not self._keepers.have_reported() and time.monotonic() < deadline_s:  # noqa: ASYNC110
+            await asyncio.sleep(HEAR_POLL_S)
+        self._has_heard.set()
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-            self._tasks = [task for task in self._tasks if not task.done()]
-            for keeper in self._keepers.values():
-                keeper.forget_silent(time.time())
+            self._keepers.forget_silent()
+            try:
+                await self._warmups.tick(time.time(), self._keepers.is_ready)
+            except StoreUnavailable:
+                # The store has logged it; the next tick tries again.
+                continue
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _changed(self) -> None:
         self._version += 1
-        task = asyncio.ensure_future(self._notify())
-        task.add_done_callback(lambda _: None)
+        self._do(self._notify())
 
     async def _notify(self) -> None:
         async with self._has_changed:
@@ -104,16 +136,16 @@ class ModelManager:
 
     # Called by engine replicas
 
-    async def report(self, report: ReplicaReport) -> None:
-        """Take what a replica says of itself; one that belongs to no variant is ignored."""
-        keeper = self._keepers.get(report.variant)
-        if keeper is not None:
-            keeper.take(report)
+    async def report(self, report: ReplicaReport) -> float:
+        """Take what a replica says of itself. Returns until when it must not leave for being idle, epoch seconds."""
+        self._keepers.take(report)
+        return self._warmups.held_until_s(report.variant)
 
     # Called by gateways
 
     async def watch(self, version: int, catalog_version: int) -> FleetView:
         """The view of the fleet as soon as it differs from `version`, or after 10 s."""
+        await self._has_heard.wait()
         async with self._has_changed:
             try:
                 await asyncio.wait_for(self._has_changed.wait_for(lambda: self._version != version), WATCH_TIMEOUT_S)
@@ -125,76 +157,116 @@ class ModelManager:
             version=self._version,
             catalog_version=self._catalog_version,
             catalog=self._catalog.settings if is_new and self._catalog else None,
-            replicas=tuple(report for keeper in self._keepers.values() for report in keeper.replicas.values()),
-            variants=tuple(keeper.status() for keeper in self._keepers.values()),
+            replicas=tuple(report for keeper in self._keepers for report in keeper.replicas.values()),
+            variants=tuple(keeper.status() for keeper in self._keepers),
             promoted=frozenset(self._promoted),
+            warmups=self._warmups.all(),
         )
 
+    @returns_errors
     async def ensure(
-        self, variant: str, adapter: AdapterSpec | None = None, suspects: tuple[str, ...] = ()
-    ) -> ReplicaReport | RaymuxError:
-        """A ready replica of the variant, with the adapter if one is named. Waits for the start.
-
-        An expected failure is returned and not raised, since Ray wraps what is raised.
-        """
+        self, variants: tuple[str, ...], adapter: AdapterSpec | None = None, suspects: tuple[str, ...] = ()
+    ) -> ReplicaReport:
+        """A ready replica of one of the variants, with the adapter if one is named. Waits for the start."""
         try:
-            keeper = self._keeper(variant)
-            if adapter is None:
-                return await keeper.ensure_ready(suspects)
-            return await keeper.ensure_adapter(adapter, suspects)
-        except RaymuxError as error:
-            return error
+            return await self._keepers.ensure(variants, adapter, suspects)
         except RayError as error:
             # The replica died under the call that loads an adapter.
-            logger.warning("%s broke off: %s", variant, type(error).__name__)
-            return ModelLoading("The model's replica left while it loaded the adapter; try again.", retry_after_s=1)
+            logger.warning("%s broke off: %s", variants, type(error).__name__)
+            raise ModelLoading(
+                "The model's replica left while it loaded the adapter; try again.", retry_after_s=1
+            ) from None
 
-    async def promote(self, name: str) -> RaymuxError | None:
+    @returns_errors
+    async def promote(self, name: str) -> None:
         """Allow an RL checkpoint to serve, and start it without waiting."""
         target = self._find(name)
-        if target is None:
-            return ModelNotFound(f"No model is named {name}. See GET /v1/models.", param="model")
         if target.kind != "checkpoint":
-            return InvalidRequest(f"{name} is no RL checkpoint, so there is nothing to promote.", param="model")
+            raise InvalidRequest(f"{name} is no RL checkpoint, so there is nothing to promote.", param="model")
+        await self._store.put(Kind.PROMOTION, target.name)
         self._promoted.add(target.name)
-        self._start_soon(target)
+        self._do(self._start_quietly(target))
         self._changed()
-        return None
 
-    async def start(self, name: str) -> RaymuxError | None:
+    @returns_errors
+    async def start(self, name: str) -> None:
         """Start the first variant of a model without waiting, also after a stop by hand."""
         target = self._find(name)
-        if target is None:
-            return ModelNotFound(f"No model is named {name}. See GET /v1/models.", param="model")
-        for variant in target.variants:
-            self._keeper(variant.key).allow_start()
-        self._start_soon(target)
-        return None
+        await self._store.delete(Kind.STOP, target.name)
+        for keeper in self._keepers.of(target):
+            keeper.allow_start()
+        self._do(self._start_quietly(target))
 
-    async def stop(self, name: str) -> RaymuxError | None:
-        """Stop every variant of a model by hand: running requests end first."""
+    @returns_errors
+    async def stop(self, name: str, *, drain: bool = False) -> None:
+        """Stop every variant of a model by hand; with `drain`, also while requests run, which end first."""
         target = self._find(name)
-        if target is None:
-            return ModelNotFound(f"No model is named {name}. See GET /v1/models.", param="model")
         if target.adapter is not None:
-            return InvalidRequest(f"{name} is an adapter of {target.base}; stop that model instead.", param="model")
-        for variant in target.variants:
-            self._tasks.append(asyncio.create_task(self._keeper(variant.key).stop()))
-        return None
+            raise InvalidRequest(f"{name} is an adapter of {target.base}; stop that model instead.", param="model")
+        num_ongoing = sum(keeper.num_ongoing for keeper in self._keepers.of(target))
+        if num_ongoing and not drain:
+            raise ModelInUse(
+                f"{num_ongoing} requests of {name} are running. POST …/stop?drain=true stops it when they have ended."
+            )
+        await self._store.put(Kind.STOP, target.name)
+        await self._warmups.end_all(target.name)
+        for keeper in self._keepers.of(target):
+            keeper.forbid_start()
+            self._do(keeper.stop())
 
-    def _start_soon(self, target: Target) -> None:
-        self._tasks.append(asyncio.create_task(self._start_quietly(target)))
+    @returns_errors
+    async def register(self, fields: dict[str, Any]) -> str:
+        """Add a model, an adapter or a checkpoint to the catalog. Returns its name."""
+        await self._take_over(await self._registry.add(fields))
+        return fields["name"]
+
+    @returns_errors
+    async def deregister(self, name: str) -> None:
+        """Drop what was registered at run time, unless requests, warm-ups or other models need it."""
+        target = self._find(name)
+        self._require_unused(target)
+        catalog = await self._registry.remove(target)
+        await self._store.delete(Kind.PROMOTION, target.name)
+        await self._store.delete(Kind.STOP, target.name)
+        self._promoted.discard(target.name)
+        await self._take_over(catalog)
+
+    def _require_unused(self, target: Target) -> None:
+        if self._warmups.keeps(target.name):
+            raise ModelInUse(f"A warm-up keeps {target.name}: end it with DELETE /v1/warmup/<id> first.")
+        keepers = self._keepers.of(target)
+        if target.adapter is not None:
+            is_used = any(target.name in report.busy_adapters for k in keepers for report in k.replicas.values())
+        else:
+            is_used = any(keeper.num_ongoing for keeper in keepers)
+        if is_used:
+            raise ModelInUse(f"Requests of {target.name} are running; try again when they have ended.", retry_after_s=5)
+
+    @returns_errors
+    async def warm_up(self, name: str, variants: tuple[str, ...], keep_warm_s: float, *, wait: bool) -> Warmup:
+        """Start a model on one of its variants and keep it. With `wait`, returns when it is ready or has failed."""
+        target = self._find(name)
+        for key in variants:
+            self._keepers.find(key).require_startable()
+        warmup = await self._warmups.begin(target.name, variants, keep_warm_s)
+        return await self._warmups.settled(warmup.id) if wait else warmup
+
+    @returns_errors
+    async def end_warmup(self, id: str) -> Warmup:
+        """End a warm-up before its time."""
+        return await self._warmups.end(id)
+
+    async def _ensure_warmup(self, warmup: Warmup) -> ReplicaReport | RaymuxError:
+        target = self._catalog.find(warmup.model) if self._catalog else None
+        return await self.ensure(warmup.wanted, target.adapter if target else None)
 
     async def _start_quietly(self, target: Target) -> None:
-        outcome = await self.ensure(target.variants[0].key, target.adapter)
+        outcome = await self.ensure((target.variants[0].key,), target.adapter)
         if isinstance(outcome, RaymuxError):
             logger.warning("start of %s: %s", target.name, outcome.message)
 
-    def _find(self, name: str) -> Target | None:
-        return self._catalog.find(name) if self._catalog else None
-
-    def _keeper(self, variant: str) -> VariantKeeper:
-        keeper = self._keepers.get(variant)
-        if keeper is None:
-            raise ModelNotFound("The model left the catalog a moment ago. See GET /v1/models.", param="model")
-        return keeper
+    def _find(self, name: str) -> Target:
+        target = self._catalog.find(name) if self._catalog else None
+        if target is None:
+            raise ModelNotFound(f"No model is named {name}. See GET /v1/models.", param="model")
+        return target

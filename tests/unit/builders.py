@@ -11,7 +11,8 @@ from catalog.catalog import AdapterSpec, Catalog, Target, VariantSpec
 from catalog.errors import RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantStatus
 from catalog.settings import CatalogSettings
-from deployments.manager.manager import FleetView
+from catalog.warmups import Warmup
+from deployments.manager.view import FleetView
 
 CHAT = "demo-chat"
 CHAT_ALIAS = "Acme/Demo-1B"
@@ -166,11 +167,13 @@ Ensure = Callable[[str, AdapterSpec | None, tuple[str, ...]], Awaitable[ReplicaR
 class FakeManager:
     """The model manager's handle as a gateway calls it: `manager.watch.remote(...)`.
 
-    `publish` changes what `watch` answers; `on_ensure` is called for each `ensure`, and `calls` lists the other verbs.
+    `publish` changes what `watch` answers, and `on_ensure` is called for each `ensure`. `calls` lists the other verbs;
+    they are answered with `refusal`, or as `answers` says.
     """
 
     def __init__(self, settings: CatalogSettings | None = None) -> None:
-        self.calls: list[tuple[str, str]] = []
+        self.calls: list[tuple[Any, ...]] = []
+        self.answers: dict[str, Any] = {}
         self.refusal: RaymuxError | None = None
         self.is_away = False
         self.on_ensure: Ensure = self._no_start
@@ -184,9 +187,13 @@ class FakeManager:
         replicas: Iterable[ReplicaReport] = (),
         variants: Iterable[VariantStatus] = (),
         promoted: Iterable[str] = (),
+        warmups: Iterable[Warmup] = (),
     ) -> None:
         self._version += 1
-        self._view = {"replicas": tuple(replicas), "variants": tuple(variants), "promoted": frozenset(promoted)}
+        self._view = {
+            "replicas": tuple(replicas), "variants": tuple(variants), "promoted": frozenset(promoted),
+            "warmups": tuple(warmups),
+        }  # fmt: skip
         self._has_changed.set()
 
     def __getattr__(self, verb: str) -> SimpleNamespace:
@@ -196,9 +203,9 @@ class FakeManager:
         if verb == "watch":
             return SimpleNamespace(remote=self._watch)
 
-        async def act(name: str) -> RaymuxError | None:
-            self.calls.append((verb, name))
-            return self.refusal
+        async def act(*arguments: Any, **options: Any) -> Any:
+            self.calls.append((verb, *arguments, *options.values()))
+            return self.refusal or self.answers.get(verb)
 
         return SimpleNamespace(remote=act)
 

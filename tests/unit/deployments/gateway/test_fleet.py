@@ -109,32 +109,32 @@ async def test_requests_under_way_are_counted_and_uncounted_whatever_happens(
 
 
 async def test_requests_for_the_same_start_share_it_and_others_do_not(fleet: Fleet, manager: FakeManager) -> None:
-    asked: list[tuple[str, str | None]] = []
+    asked: list[tuple[tuple[str, ...], str | None]] = []
     may_end = asyncio.Event()
 
-    async def ensure(key, adapter, suspects) -> ReplicaReport:
-        asked.append((key, adapter.name if adapter else None))
+    async def ensure(keys, adapter, suspects) -> ReplicaReport:
+        asked.append((keys, adapter.name if adapter else None))
         await may_end.wait()
         return report("r1")
 
     manager.on_ensure = ensure
-    starts = [fleet.start(variant(), None) for _ in range(100)]
-    with_adapter = fleet.start(variant(), adapter())
+    starts = [fleet.start((variant(),), None) for _ in range(100)]
+    with_adapter = fleet.start((variant(),), adapter())
     await settle()
     assert len({id(start) for start in starts}) == 1
-    assert asked == [(f"{CHAT}@CPU", None), (f"{CHAT}@CPU", adapter().name)]
+    assert asked == [((f"{CHAT}@CPU",), None), ((f"{CHAT}@CPU",), adapter().name)]
     may_end.set()
     assert await starts[0] == await with_adapter == report("r1")
     assert await chosen(fleet) == "r1"
     await settle()
-    assert fleet.start(variant(), None) is not starts[0]
+    assert fleet.start((variant(),), None) is not starts[0]
     await settle()
 
 
 async def test_a_start_tells_the_manager_whom_nobody_could_reach(fleet: Fleet, manager: FakeManager) -> None:
     told: list[tuple[str, ...]] = []
 
-    async def ensure(key, adapter, suspects) -> ReplicaReport | RaymuxError:
+    async def ensure(keys, adapter, suspects) -> ReplicaReport | RaymuxError:
         told.append(suspects)
         return ModelFailed("no")
 
@@ -143,7 +143,7 @@ async def test_a_start_tells_the_manager_whom_nobody_could_reach(fleet: Fleet, m
     await settle()
     fleet.mark_unreachable(report("r1"))
     fleet.mark_draining(report("r2"))
-    assert isinstance(await fleet.start(variant(), None), ModelFailed)
+    assert isinstance(await fleet.start((variant(),), None), ModelFailed)
     assert told == [("r1", "r2")]
 
 
@@ -154,11 +154,11 @@ async def test_a_manager_that_dies_under_a_start_is_asked_again_a_few_times(
     monkeypatch.setattr(fleet_module, "RETRY_INTERVAL_S", 0)
     deaths = [RayError("the manager died")] * num_deaths
 
-    async def ensure(key, adapter, suspects) -> ReplicaReport:
+    async def ensure(keys, adapter, suspects) -> ReplicaReport:
         if deaths:
             raise deaths.pop()
         return report("r1")
 
     manager.on_ensure = ensure
-    found = await fleet.start(variant(), None)
+    found = await fleet.start((variant(),), None)
     assert (found.code if isinstance(found, RaymuxError) else found.state) == outcome

@@ -48,8 +48,8 @@ class Starts:
         self._outcome: asyncio.Future[ReplicaReport | RaymuxError] = asyncio.get_running_loop().create_future()
         gateway.manager.on_ensure = self._ensure
 
-    async def _ensure(self, key: str, adapter: Any, suspects: Any) -> ReplicaReport | RaymuxError:
-        self.asked.append(key)
+    async def _ensure(self, keys: tuple[str, ...], adapter: Any, suspects: Any) -> ReplicaReport | RaymuxError:
+        self.asked.append(keys[0])
         return await self._outcome
 
     def finish(self, outcome: ReplicaReport | RaymuxError) -> None:

@@ -63,7 +63,7 @@ async def test_the_best_state_of_the_variants_is_the_models(gateway: GatewayUnde
 async def test_a_verb_reaches_the_manager_with_the_canonical_name(gateway: GatewayUnderTest, verb: str) -> None:
     reply = await gateway.post(f"/v1/models/{CHAT_ALIAS}/{verb}")
     assert (reply.status_code, reply.json()["id"]) == (202, CHAT)
-    assert gateway.manager.calls == [(verb, CHAT)]
+    assert [call[:2] for call in gateway.manager.calls] == [(verb, CHAT)]
 
 
 async def test_a_refused_verb_is_answered_with_the_managers_reason(gateway: GatewayUnderTest) -> None:
@@ -76,3 +76,34 @@ async def test_a_refused_verb_is_answered_with_the_managers_reason(gateway: Gate
 async def test_an_unknown_model_never_reaches_the_manager(gateway: GatewayUnderTest) -> None:
     assert (await gateway.post("/v1/models/nobody/start")).status_code == 404
     assert gateway.manager.calls == []
+
+
+async def test_a_registered_model_is_there_when_its_reply_is(gateway: GatewayUnderTest) -> None:
+    gateway.manager.answers["register"] = PIRATE
+    fields = {"name": PIRATE, "source": "models/x"}
+    reply = await gateway.post("/v1/models", json=fields)
+    assert (reply.status_code, reply.json()["id"]) == (201, PIRATE)
+    assert gateway.manager.calls == [("register", fields)]
+
+
+@pytest.mark.parametrize("body", ["", "[]", "null", '{"name": 1, "name": 2}', '{"name": NaN}', "{" * 100])
+async def test_a_body_that_is_no_object_registers_nothing(gateway: GatewayUnderTest, body: str) -> None:
+    reply = await gateway.post("/v1/models", content=body, headers={"content-type": "application/json"})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "invalid_request")
+    assert gateway.manager.calls == []
+
+
+async def test_a_body_that_is_too_large_registers_nothing(gateway: GatewayUnderTest) -> None:
+    reply = await gateway.post("/v1/models", json={"name": "x" * 300_000})
+    assert reply.status_code == 413
+
+
+async def test_deleting_an_unknown_model_is_not_found(gateway: GatewayUnderTest) -> None:
+    assert (await gateway.request("DELETE", "/v1/models/nobody")).status_code == 404
+    assert gateway.manager.calls == []
+
+
+async def test_stop_drains_only_where_it_is_asked_to(gateway: GatewayUnderTest) -> None:
+    await gateway.post(f"/v1/models/{CHAT}/stop")
+    await gateway.post(f"/v1/models/{CHAT}/stop?drain=true")
+    assert gateway.manager.calls == [("stop", CHAT, False), ("stop", CHAT, True)]

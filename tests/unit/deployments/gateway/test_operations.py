@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import httpx
 import pytest
 
+from catalog.errors import InvalidRequest
 from catalog.replicas import ColdStart, StartStep, VariantState
 from deployments.gateway.app import build_gateway_app
 from tests.unit.builders import CHAT, EMBEDDER, report, settle, status
@@ -27,13 +29,14 @@ async def waiting() -> AsyncIterator[httpx.AsyncClient]:
 async def test_the_index_lists_endpoints_that_exist(gateway: GatewayUnderTest) -> None:
     index = (await gateway.get("/")).json()
     assert index["name"] == "raymux"
+    gateway.manager.refusal = InvalidRequest("not now")
     for entry in index["endpoints"]:
         method, _, path = entry.partition(" ")
         reply = await gateway.request(
             method, path.replace("{id}", CHAT), json={"model": "nobody"} if "v1" in path else None
         )
         assert reply.status_code not in (405, 500)
-        assert reply.status_code != 404 or reply.json()["error"]["code"] == "model_not_found"
+        assert reply.status_code != 404 or reply.json()["error"]["code"] in ("model_not_found", "warmup_not_found")
 
 
 async def test_health_needs_nothing(gateway: GatewayUnderTest, waiting: httpx.AsyncClient) -> None:
@@ -96,3 +99,13 @@ async def test_every_variant_has_its_status(gateway: GatewayUnderTest) -> None:
     assert entry["last_cold_start"] == {"at_s": 1.0, "total_s": 9.5, "steps_s": {"loading": 8.0}}
     assert entry["replicas"][0]["adapters"] == ["a"]
     assert variants[CHAT, "H100:4"]["state"] == "cold"
+
+
+async def test_the_next_try_is_due_only_when_its_time_has_come(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployments.gateway.operations.time", SimpleNamespace(time=lambda: 100.0))
+    for retry_at_s, shown in ((100.01, 0.1), (100.0, 0.0), (99.0, 0.0), (102.0, 2.0)):
+        await gateway.publish(variants=[status(VariantState.FAILED, retry_at_s=retry_at_s)])
+        (entry, *_) = (await gateway.get("/v1/status")).json()["variants"]
+        assert entry["retry_in_s"] == shown

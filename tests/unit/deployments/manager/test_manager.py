@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from catalog.catalog import VariantSpec
-from catalog.errors import InvalidRequest, ModelNotFound, ModelStopped
+from catalog.errors import InvalidRequest, ModelExists, ModelInUse, ModelNotFound, ModelStopped, PermissionDenied
 from catalog.loading import ConfigError
 from catalog.replicas import ReplicaReport, VariantState
+from catalog.sources import PROJECT
 from deployments.manager import manager as manager_module
 from deployments.manager.manager import ModelManager
 from tests.unit.builders import (
@@ -52,22 +54,30 @@ def control(monkeypatch: pytest.MonkeyPatch) -> FakeControl:
     monkeypatch.setattr(manager_module, "ServeControl", lambda: control)
     monkeypatch.setattr(manager_module, "COALESCE_S", 0)
     monkeypatch.setattr(manager_module, "WATCH_TIMEOUT_S", 0)
+    monkeypatch.setattr(manager_module, "HEAR_TIMEOUT_S", 0)
     return control
 
 
 @pytest.fixture
-async def manager(control: FakeControl) -> AsyncIterator[Any]:
+async def manager(control: FakeControl, tmp_path: Path) -> AsyncIterator[Any]:
     """The class that Serve deploys, without Serve."""
-    manager = ModelManager.func_or_class()
+    manager = new_manager(tmp_path)
     yield manager
-    tasks = [*manager._tasks, *(keeper._start for keeper in manager._keepers.values() if keeper._start)]
+    tasks = [*manager._tasks, *(keeper._start for keeper in manager._keepers if keeper._start)]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
+def new_manager(folder: Path) -> Any:
+    """A manager with its store in a folder; one made after another takes over from it."""
+    manager: Any = ModelManager.func_or_class()
+    manager.store_path = str(folder / "raymux.db")
+    return manager
+
+
 async def reconfigure(manager: Any, **changes: Any) -> None:
-    await manager.reconfigure({**catalog_dict(), **changes})
+    await manager.reconfigure({**catalog_dict(), "store": manager.store_path, **changes})
     await settle()
 
 
@@ -108,16 +118,16 @@ async def test_a_report_of_a_variant_that_left_is_ignored(manager: Any) -> None:
 
 async def test_an_expected_failure_is_returned_since_ray_wraps_what_is_raised(manager: Any) -> None:
     await reconfigure(manager)
-    assert isinstance(await manager.ensure("nobody@CPU"), ModelNotFound)
+    assert isinstance(await manager.ensure(("nobody@CPU",)), ModelNotFound)
     await manager.stop(CHAT)
     await settle()
-    assert isinstance(await manager.ensure(f"{CHAT}@CPU"), ModelStopped)
+    assert isinstance(await manager.ensure((f"{CHAT}@CPU",)), ModelStopped)
 
 
 async def test_a_ready_replica_is_handed_out(manager: Any) -> None:
     await reconfigure(manager)
     await manager.report(report())
-    found = await manager.ensure(f"{CHAT}@CPU")
+    found = await manager.ensure((f"{CHAT}@CPU",))
     assert isinstance(found, ReplicaReport)
     assert found == report()
 
@@ -133,7 +143,7 @@ async def test_a_model_that_leaves_the_catalog_is_removed_and_others_stay(manage
     await reconfigure(manager)
     await reconfigure(manager, models=catalog_dict()["models"][:1])
     assert control.apps == {variant().app_name}
-    assert isinstance(await manager.ensure(f"{EMBEDDER}@CPU"), ModelNotFound)
+    assert isinstance(await manager.ensure((f"{EMBEDDER}@CPU",)), ModelNotFound)
 
 
 async def test_adding_a_model_restarts_nothing(manager: Any, control: FakeControl) -> None:
@@ -176,3 +186,176 @@ async def test_stop_and_start_are_for_every_variant_of_a_model(manager: Any) -> 
     assert states[f"{CHECKPOINT}@H100:4"] is VariantState.COLD
     assert isinstance(await manager.start("nobody"), ModelNotFound)
     assert isinstance(await manager.stop("nobody"), ModelNotFound)
+
+
+async def test_a_new_manager_tells_of_no_fleet_before_what_runs_has_reported(
+    manager: Any, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager_module, "HEAR_TIMEOUT_S", 60)
+    monkeypatch.setattr(manager_module, "HEAR_POLL_S", 0)
+    control.apps = {variant().app_name}
+    await reconfigure(manager)
+    watching = asyncio.create_task(manager.watch(0, 0))
+    await settle()
+    assert not watching.done()
+    await manager.report(report())
+    assert (await watching).replicas == (report(),)
+
+
+# What is registered, promoted, stopped and kept warm at run time
+
+NEW_ADAPTER = {"name": "peft:demo-chat:job_new", "source": "models/adapters/job_formal"}
+NEW_BASE = {
+    "name": "new-model",
+    "source": "models/demo-chat",
+    "variants": [{"shape": "CPU"}],
+    "engine": {"kind": "emulated"},
+    "adapters": {},
+}
+
+
+async def names(manager: Any) -> set[str]:
+    view = await manager.watch(0, 0)
+    assert view.catalog is not None
+    return {entry.name for entry in (*view.catalog.models, *view.catalog.adapters, *view.catalog.checkpoints)}
+
+
+async def with_sources(manager: Any, **changes: Any) -> None:
+    await reconfigure(manager, runtime_sources=["models"], **changes)
+
+
+async def test_a_registered_model_is_served_and_restarts_nothing(manager: Any, control: FakeControl) -> None:
+    await with_sources(manager)
+    await manager.report(report())
+    assert await manager.register(NEW_BASE) == "new-model"
+    assert await manager.register({**NEW_ADAPTER, "name": "peft:new-model:job"}) == "peft:new-model:job"
+    await settle()
+    assert {"new-model", "peft:new-model:job"} <= await names(manager)
+    assert control.apps == set()
+    assert await manager.ensure((f"{CHAT}@CPU",)) == report()
+
+
+async def test_what_is_registered_survives_the_manager(manager: Any, tmp_path: Path) -> None:
+    await with_sources(manager)
+    await manager.register(NEW_ADAPTER)
+    await manager.promote(HELD_CHECKPOINT)
+    await manager.stop(EMBEDDER)
+    heir = new_manager(tmp_path)
+    await with_sources(heir)
+    assert NEW_ADAPTER["name"] in await names(heir)
+    view = await heir.watch(0, 0)
+    assert view.promoted == {HELD_CHECKPOINT}
+    assert {s.variant: s.state for s in view.variants}[f"{EMBEDDER}@CPU"] is VariantState.STOPPED
+    assert isinstance(await heir.ensure((f"{EMBEDDER}@CPU",)), ModelStopped)
+    await heir.start(EMBEDDER)
+    await heir.deregister(NEW_ADAPTER["name"])
+    last = new_manager(tmp_path)
+    await with_sources(last)
+    assert NEW_ADAPTER["name"] not in await names(last)
+    states = {s.variant: s.state for s in (await last.watch(0, 0)).variants}
+    assert states[f"{EMBEDDER}@CPU"] is VariantState.COLD
+
+
+async def test_the_same_entry_twice_is_one_and_another_of_its_name_is_refused(manager: Any) -> None:
+    await with_sources(manager)
+    assert await manager.register(NEW_ADAPTER) == await manager.register(NEW_ADAPTER)
+    other = await manager.register({**NEW_ADAPTER, "source": "models/adapters/job_pirate"})
+    assert isinstance(other, ModelExists)
+    assert isinstance(await manager.register({**NEW_ADAPTER, "name": PIRATE}), ModelExists)
+
+
+@pytest.mark.parametrize(
+    ("source", "error"),
+    [
+        ("/etc", PermissionDenied),
+        ("models/../catalog", PermissionDenied),
+        ("models/nothing-there", PermissionDenied),
+        ("Qwen/Qwen3-0.6B", PermissionDenied),
+        ("models/demo-chat", InvalidRequest),
+    ],
+)
+async def test_a_source_elsewhere_or_without_whole_files_is_refused(manager: Any, source: str, error: type) -> None:
+    await with_sources(manager)
+    before = await names(manager)
+    refusal = await manager.register({**NEW_ADAPTER, "source": source})
+    assert type(refusal) is error
+    assert await names(manager) == before
+
+
+async def test_a_link_does_not_lead_out_of_the_allowed_folders(manager: Any, tmp_path: Path) -> None:
+    allowed = tmp_path / "allowed"
+    allowed.mkdir()
+    (allowed / "link").symlink_to(PROJECT / "models/adapters/job_formal")
+    await reconfigure(manager, runtime_sources=[str(allowed)])
+    refusal = await manager.register({**NEW_ADAPTER, "source": str(allowed / "link")})
+    assert isinstance(refusal, PermissionDenied)
+
+
+async def test_without_allowed_folders_nothing_can_be_registered(manager: Any) -> None:
+    await reconfigure(manager)
+    refusal = await manager.register(NEW_ADAPTER)
+    assert isinstance(refusal, PermissionDenied)
+    assert "runtime_sources" in refusal.message
+
+
+async def test_what_the_configuration_names_is_not_dropped_by_request(manager: Any) -> None:
+    await with_sources(manager)
+    assert isinstance(await manager.deregister(PIRATE), InvalidRequest)
+    assert isinstance(await manager.deregister("nobody"), ModelNotFound)
+
+
+async def test_a_base_stays_while_an_adapter_needs_it(manager: Any) -> None:
+    await with_sources(manager)
+    await manager.register(NEW_BASE)
+    await manager.register({**NEW_ADAPTER, "name": "peft:new-model:job"})
+    refusal = await manager.deregister("new-model")
+    assert isinstance(refusal, ModelInUse)
+    assert "peft:new-model:job" in refusal.message
+    assert await manager.deregister("peft:new-model:job") is None
+    assert await manager.deregister("new-model") is None
+
+
+async def test_what_requests_use_is_not_dropped(manager: Any) -> None:
+    await with_sources(manager)
+    await manager.register(NEW_BASE)
+    await manager.register(NEW_ADAPTER)
+    await manager.report(report("r2", variant="new-model@CPU", running=1))
+    await manager.report(report("r1", busy_adapters=(NEW_ADAPTER["name"],)))
+    assert isinstance(await manager.deregister("new-model"), ModelInUse)
+    assert isinstance(await manager.deregister(NEW_ADAPTER["name"]), ModelInUse)
+    await manager.report(report("r2", variant="new-model@CPU", sent_at_s=2.0))
+    await manager.report(report("r1", sent_at_s=2.0))
+    assert await manager.deregister("new-model") is None
+    assert await manager.deregister(NEW_ADAPTER["name"]) is None
+
+
+async def test_a_model_is_stopped_under_its_requests_only_if_asked_to_drain(manager: Any) -> None:
+    await reconfigure(manager)
+    await manager.report(report(running=2, waiting=1))
+    refusal = await manager.stop(CHAT)
+    assert isinstance(refusal, ModelInUse)
+    assert refusal.message.startswith("3 requests")
+    assert await manager.ensure((f"{CHAT}@CPU",)) == report(running=2, waiting=1)
+    assert await manager.stop(CHAT, drain=True) is None
+    assert isinstance(await manager.ensure((f"{CHAT}@CPU",)), ModelStopped)
+
+
+async def test_a_warm_model_is_held_until_its_warmup_ends_or_it_is_stopped(manager: Any) -> None:
+    await reconfigure(manager)
+    assert await manager.report(report()) == 0
+    warmup = await manager.warm_up(CHAT, (f"{CHAT}@CPU",), 60, wait=True)
+    assert warmup.keep_until_s is not None
+    assert await manager.report(report()) == warmup.keep_until_s
+    assert isinstance(await manager.deregister(CHAT), ModelInUse)
+    assert await manager.stop(CHAT) is None
+    assert await manager.report(report()) == 0
+    assert isinstance(await manager.warm_up(CHAT, (f"{CHAT}@CPU",), 60, wait=False), ModelStopped)
+
+
+async def test_a_model_kept_warm_stays_so_across_a_restart_of_the_manager(manager: Any, tmp_path: Path) -> None:
+    await reconfigure(manager)
+    await manager.report(report())
+    warmup = await manager.warm_up(CHAT, (f"{CHAT}@CPU",), 60, wait=True)
+    heir = new_manager(tmp_path)
+    await reconfigure(heir)
+    assert await heir.report(report()) == warmup.keep_until_s

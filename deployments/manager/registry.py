@@ -1,0 +1,101 @@
+"""The models of the configuration and those registered at run time, which the store keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from catalog.catalog import Catalog, Target
+from catalog.errors import InvalidRequest, ModelExists, ModelInUse, PermissionDenied
+from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings
+from catalog.registry import Entry, parse_entry, with_entries, with_fitting_entries
+from catalog.settings import CatalogSettings
+from catalog.sources import locate_within
+from catalog.weights import WeightsIncomplete, require_complete
+from deployments.manager.store import Kind, Store
+
+logger = logging.getLogger("ray.serve")
+
+
+class Registry:
+    """Owns the catalog. Changes come one after the other, and are stored before they take effect."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._configured: CatalogSettings | None = None
+        self._entries: dict[str, Entry] = {}
+        self._changing = asyncio.Lock()
+
+    async def configure(self, settings: CatalogSettings) -> Catalog:
+        """The catalog of a configuration, with what was registered; where they clash, the configuration wins."""
+        async with self._changing:
+            if self._configured is None:
+                records = await self._store.read(Kind.MODEL)
+                self._entries = {name: parse_entry(fields) for name, fields in records.items()}
+            merged, left_out = with_fitting_entries(settings, self._entries)
+            for name, reason in left_out.items():
+                logger.error("%s, registered at run time, does not fit the configuration: %s", name, reason)
+            self._configured = settings
+            return Catalog(merged)
+
+    async def add(self, fields: Mapping[str, Any]) -> Catalog:
+        """The catalog with one more model, adapter or checkpoint. The same entry a second time changes nothing.
+
+        Raises InvalidRequest, PermissionDenied, ModelExists or StoreUnavailable.
+        """
+        entry = parse_entry(fields)
+        async with self._changing:
+            configured, entries = self._require_configured(), {**self._entries, entry.name: entry}
+            present, _ = with_fitting_entries(configured, self._entries)
+            if entry.name in Catalog(present).names:
+                if self._entries.get(entry.name) == entry:
+                    return Catalog(present)
+                raise ModelExists(f"A model named {entry.name} exists already; DELETE it first.", param="name")
+            try:
+                merged = with_entries(present, [entry])
+            except ValueError as error:
+                raise InvalidRequest(f"{entry.name} cannot be registered: {error}", param="name") from None
+            await asyncio.to_thread(_require_servable, entry, configured.runtime_sources)
+            await self._store.put(Kind.MODEL, entry.name, entry.model_dump(mode="json"))
+            self._entries = entries
+            return Catalog(merged)
+
+    async def remove(self, target: Target) -> Catalog:
+        """The catalog without an entry that was registered at run time.
+
+        Raises InvalidRequest for one of the configuration, ModelInUse when other entries need it, or StoreUnavailable.
+        """
+        async with self._changing:
+            if target.name not in self._entries:
+                raise InvalidRequest(f"{target.name} stands in the configuration: remove it there.", param="model")
+            entries = {name: entry for name, entry in self._entries.items() if name != target.name}
+            merged, left_out = with_fitting_entries(self._require_configured(), entries)
+            if left_out:
+                raise ModelInUse(f"{target.name} is the base of {', '.join(sorted(left_out)[:5])}: DELETE that first.")
+            await self._store.delete(Kind.MODEL, target.name)
+            self._entries = entries
+            return Catalog(merged)
+
+    def _require_configured(self) -> CatalogSettings:
+        assert self._configured is not None, "the manager is configured before it is called"
+        return self._configured
+
+
+def _require_servable(entry: Entry, roots: tuple[str, ...]) -> None:
+    """Raise PermissionDenied or InvalidRequest unless the entry's files are whole and where such files may be."""
+    folder = locate_within(entry.source, roots)
+    if folder is None:
+        allowed = f"one of {', '.join(roots)}" if roots else "none: set runtime_sources in the configuration"
+        raise PermissionDenied(
+            f"source must be a folder in a place for models registered at run time ({allowed}).", param="source"
+        )
+    try:
+        require_complete(folder, "adapter_config.json" if _is_adapter(entry) else "config.json")
+    except WeightsIncomplete as error:
+        raise InvalidRequest(f"source: {error}", param="source") from None
+
+
+def _is_adapter(entry: ModelSettings | AdapterSettings | CheckpointSettings) -> bool:
+    return isinstance(entry, AdapterSettings) or (isinstance(entry, CheckpointSettings) and entry.kind == "adapter")
