@@ -102,6 +102,8 @@ class RunningServer:
         """Write the configuration that the server runs, with a further change."""
         document = yaml.safe_load(self._template.read_text(encoding="utf-8"))
         document.setdefault("http_options", {})["port"] = self.port
+        with contextlib.suppress(KeyError):
+            user_config(document, "ModelManager")["store"] = str(self.folder / "raymux.db")
         for edit in (self._change, change):
             if edit is not None:
                 edit(document)

@@ -204,7 +204,7 @@ PATHS = [
     Bad("start of an unknown model", "model_not_found", f"/v1/models/{CANARY}/start", status=404),
     Bad("GET of a POST path", "method_not_allowed", status=405, method="GET"),
     Bad("PUT", "method_not_allowed", body={}, status=405, method="PUT"),
-    Bad("DELETE of a base model", "method_not_allowed", f"/v1/models/{CHAT}", status=405, method="DELETE"),
+    Bad("DELETE of a model of the configuration", "invalid_request", f"/v1/models/{CHAT}", method="DELETE"),
     Bad("POST to a GET path", "method_not_allowed", "/v1/status", {}, status=405),
     Bad("TRACE", "method_not_allowed", "/v1/models", status=405, method="TRACE"),
 ]
