@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any
 
 from starlette.applications import Starlette
@@ -120,15 +121,16 @@ class EmulatedEngineServer:
         self, head: dict, part: Callable[[str], dict], num_tokens: int, prompt_tokens: int, usage: dict | None
     ) -> AsyncIterator[bytes]:
         left = num_tokens
-        async for word in self._words(num_tokens, prompt_tokens):
-            left -= 1
-            choice = {"index": 0, **part(word), "finish_reason": None if left else "length"}
-            yield _event({**head, "choices": [choice]})
+        async with aclosing(self._words(num_tokens, prompt_tokens)) as words:
+            async for word in words:
+                left -= 1
+                choice = {"index": 0, **part(word), "finish_reason": None if left else "length"}
+                yield _event({**head, "choices": [choice]})
         if usage is not None:
             yield _event({**head, "choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
 
-    async def _words(self, num_tokens: int, prompt_tokens: int) -> AsyncIterator[str]:
+    async def _words(self, num_tokens: int, prompt_tokens: int) -> AsyncGenerator[str]:
         """The tokens, each at its time: late ones are not followed by later ones still."""
         count = current_tokens.get()
         if count is not None:

@@ -22,6 +22,7 @@ from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.replicas import ReplicaReport, ReplicaState, StartStep
 from catalog.sources import SourceNotFound
 from deployments.applications import manager_handle
+from deployments.engine.abandoned import close_abandoned_streams
 from deployments.engine.adapters import AdapterShelf
 from deployments.engine.base import Engine
 from deployments.engine.door import Door, Tally
@@ -69,6 +70,7 @@ class EngineReplica:
         self._tasks.append(asyncio.create_task(self._watch_engine()))
 
     async def _start(self) -> None:
+        close_abandoned_streams()
         await self._engine.start(self._enter_step)
         # Else a replica whose start outlasts the idle timeout would leave at once.
         self._tally.restart_idle_time()
