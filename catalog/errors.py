@@ -24,6 +24,7 @@ RaymuxError
     ├── ModelLoading            503 model_loading
     ├── ModelStopped            503 model_stopped
     ├── ModelFailed             503 model_failed
+    ├── GpuUnavailable          503 gpu_unavailable
     ├── StoreUnavailable        503 store_unavailable
     ├── GatewayNotReady         503 gateway_not_ready
     └── DeadlineExceeded        504 deadline_exceeded
@@ -229,6 +230,12 @@ class ModelFailed(ServiceError):
     """The model could not start; the message holds the reason."""
 
     code = "model_failed"
+
+
+class GpuUnavailable(ServiceError):
+    """No variant that the request accepts has a place in the cluster, nor may a node be added that has one."""
+
+    code = "gpu_unavailable"
 
 
 class StoreUnavailable(ServiceError):

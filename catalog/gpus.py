@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 # The accelerator types that Ray labels nodes with, by the names operators write.
@@ -44,3 +45,8 @@ class GpuShape:
 
 
 CPU = GpuShape("CPU", 0)
+
+
+def spills(shapes: Sequence[str]) -> tuple[bool, ...]:
+    """For each of a model's shapes, in its order of preference, whether it is a CPU that stands in for earlier GPUs."""
+    return tuple(shape == "CPU" and any(each != "CPU" for each in shapes[:index]) for index, shape in enumerate(shapes))

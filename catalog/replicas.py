@@ -53,6 +53,10 @@ class ReplicaReport:
     node: str = ""
     pid: int = 0
 
+    @property
+    def is_ready(self) -> bool:
+        return self.state is ReplicaState.READY
+
 
 class VariantState(StrEnum):
     """The state of a variant, as `GET /v1/status` shows it."""
@@ -80,6 +84,7 @@ class VariantStatus:
     """What the manager knows of one variant.
 
     `expected_start_s` is learned from its own past starts, `num_starts` counts those tried since the manager runs.
+    `chosen_because` is why it was started last (`autoscaling.choice.Reason`), empty while it never was.
     """
 
     variant: str
@@ -91,3 +96,4 @@ class VariantStatus:
     last_start: ColdStart | None = None
     last_error: str = ""
     retry_at_s: float | None = None
+    chosen_because: str = ""

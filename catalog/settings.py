@@ -29,6 +29,13 @@ class CatalogSettings(Settings):
         description="SQLite file that keeps what is registered, promoted, stopped and kept warm at run time, relative"
         " to the project. Each raymux needs a file of its own; a change takes effect with the manager's next start.",
     )
+    launcher_config: str = Field(
+        default="~/ray_bootstrap_config.yaml",
+        max_length=1024,
+        description="Where the head node has the cluster launcher's configuration, which tells what nodes Ray's"
+        " autoscaler may add; the default is where `ray up` puts it. A change takes effect with the manager's next"
+        " start.",
+    )
     runtime_sources: tuple[str, ...] = Field(
         default=(),
         max_length=100,

@@ -6,9 +6,11 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.handle import DeploymentHandle
 
+from autoscaling.cluster import Strategy
 from catalog.catalog import VariantSpec
 from catalog.gpus import GpuShape
 from catalog.loading import APPLICATION, MODEL_MANAGER
+from catalog.models import VariantSettings
 
 ENGINE_DEPLOYMENT = "Engine"
 
@@ -16,6 +18,13 @@ ENGINE_DEPLOYMENT = "Engine"
 def manager_handle() -> DeploymentHandle:
     """A handle to the model manager, from any replica of the cluster."""
     return serve.get_deployment_handle(MODEL_MANAGER, app_name=APPLICATION)
+
+
+def placement(settings: VariantSettings) -> tuple[list[dict[str, float]], Strategy]:
+    """The bundles that a replica of the variant reserves, and how they are spread over nodes."""
+    shape = GpuShape.parse(settings.shape)
+    bundle = {"GPU": 1.0, "CPU": settings.num_cpus / max(1, shape.count), f"accelerator_type:{shape.type}": 0.001}
+    return ([bundle] * shape.count if shape.count else [{"CPU": settings.num_cpus}]), "STRICT_PACK"
 
 
 def engine_application(spec: VariantSpec) -> serve.Application:

@@ -30,10 +30,12 @@ def choose_replica(
     ]
     if not able:
         return None
-
-    def load(replica: ReplicaReport) -> int:
-        return max(replica.running + replica.waiting, ongoing_here.get(replica.replica_id, 0))
-
-    least = min(map(load, able))
-    idlest = [replica for replica in able if load(replica) == least]
+    loads = [load_of(replica, ongoing_here) for replica in able]
+    least = min(loads)
+    idlest = [replica for replica, load in zip(able, loads, strict=True) if load == least]
     return idlest[turn % len(idlest)]
+
+
+def load_of(replica: ReplicaReport, ongoing_here: Mapping[str, int]) -> int:
+    """Requests in a replica: the larger of what it reported and of what this gateway has under way there."""
+    return max(replica.running + replica.waiting, ongoing_here.get(replica.replica_id, 0))

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from catalog.settings import GatewaySettings
 from deployments.gateway.envelope import Envelope
 from deployments.gateway.fleet import Fleet
+from deployments.gateway.gpus import Gpus
 from deployments.gateway.inference import Inference
 from deployments.gateway.models import Models
 from deployments.gateway.operations import Operations
@@ -24,7 +25,7 @@ def build_gateway_app(
 ) -> ASGIApp:
     """The app; every path works with and without its `/v1`."""
     routes = [*Operations(fleet).routes()]
-    for resource in (Models(fleet), Warmups(fleet)):
+    for resource in (Models(fleet), Warmups(fleet), Gpus(fleet)):
         routes += [*resource.routes("/v1"), *resource.routes("")]
     for endpoint in ENDPOINTS:
         app = Inference(endpoint, fleet, relay, settings)

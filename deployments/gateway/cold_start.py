@@ -6,19 +6,20 @@ import asyncio
 from collections.abc import Callable
 
 from catalog.errors import RaymuxError
-from catalog.replicas import ReplicaReport, VariantStatus
+from catalog.replicas import VariantStatus
 from deployments.gateway.exchange import Reply
+from deployments.manager.view import Placed
 
 # A start that is over sooner (or fails) still gets a status line of its own.
 FIRST_COMMENT_AFTER_S = 1.0
 
 
 async def wait_for_start(
-    start: asyncio.Task[ReplicaReport | RaymuxError],
+    start: asyncio.Task[Placed | RaymuxError],
     reply: Reply | None,
     status: Callable[[], VariantStatus | None],
     comment_interval_s: float,
-) -> ReplicaReport | RaymuxError:
+) -> Placed | RaymuxError:
     """Wait for a shared start. With a `reply` (a stream's) it gets a comment now and then until the start is over."""
     if reply is None:
         return await asyncio.shield(start)

@@ -27,6 +27,7 @@ class Exchange:
     model: str | None = None
     variant: str | None = None
     shape: str | None = None
+    choice: str | None = None
     replica: str | None = None
     num_attempts: int = 0
     cold_start_s: float | None = None
@@ -81,7 +82,9 @@ class Reply:
         if exchange.model is not None:
             headers.append((b"x-raymux-model", exchange.model.encode("latin-1")))
         if exchange.shape is not None:
-            headers.append((b"x-raymux-gpu", exchange.shape.encode("latin-1")))
+            # A structured field (RFC 9651): the shape, and why it was chosen.
+            reason = f";reason={exchange.choice}" if exchange.choice else ""
+            headers.append((b"x-raymux-gpu", f"{exchange.shape}{reason}".encode("latin-1")))
         if exchange.cold_start_s is not None:
             headers.append((b"x-raymux-cold-start-s", f"{exchange.cold_start_s:.2f}".encode()))
         headers += [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in extra.items()]

@@ -10,23 +10,25 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ray.exceptions import RayError
 from ray.serve.handle import DeploymentHandle
 
+from autoscaling.choice import Reason
 from catalog.catalog import AdapterSpec, Catalog, VariantSpec
 from catalog.errors import GatewayNotReady, ModelLoading, RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantStatus
 from catalog.warmups import Warmup
-from deployments.manager.view import FleetView
-from router.replicas import choose_replica
+from deployments.manager.view import FleetView, Placed
+from router.replicas import choose_replica, load_of
 
 logger = logging.getLogger("ray.serve")
 
 _T = TypeVar("_T")
 
 RETRY_INTERVAL_S = 0.5
+RELIEF_INTERVAL_S = 2.0
 SEEN_TIMEOUT_S = 2.0
 MANAGER_ATTEMPTS = 3
 
@@ -40,7 +42,9 @@ class Fleet:
         self._replicas: dict[str, dict[str, ReplicaReport]] = {}
         self._unreachable: dict[str, float] = {}
         self._ongoing: Counter[str] = Counter()
-        self._starts: dict[tuple[str, ...], asyncio.Task[ReplicaReport | RaymuxError]] = {}
+        self._starts: dict[tuple[Any, ...], asyncio.Task[Placed | RaymuxError]] = {}
+        self._reliefs: dict[tuple[str, ...], float] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._turns = itertools.count()
         self.statuses: dict[str, VariantStatus] = {}
         self.promoted: frozenset[str] = frozenset()
@@ -80,6 +84,24 @@ class Fleet:
             turn=next(self._turns),
         )
 
+    def warm(
+        self, variants: tuple[VariantSpec, ...], adapter: AdapterSpec | None, *, in_order: bool = False
+    ) -> Placed | None:
+        """A replica that can serve the request now, of the first variant that has room, else of the first that is warm.
+
+        With `in_order` only the first variant counts: whether a later one may serve depends on whether the first can be
+        had, which the manager knows. Returns None when none is warm.
+        """
+        full: Placed | None = None
+        for variant in variants[:1] if in_order else variants:
+            replica = self.choose(variant, adapter)
+            if replica is None:
+                continue
+            if load_of(replica, self._ongoing) < variant.settings.target_ongoing_requests:
+                return Placed(replica, Reason.WARM)
+            full = full or Placed(replica, Reason.FULL)
+        return None if in_order and len(variants) > 1 else full
+
     def starting(self, variants: tuple[VariantSpec, ...]) -> VariantStatus | None:
         """The status of the variant that starts, else of the first one."""
         statuses = [status for variant in variants if (status := self.statuses.get(variant.key))]
@@ -102,19 +124,19 @@ class Fleet:
         self._unreachable[replica.replica_id] = time.time()
 
     def start(
-        self, variants: tuple[VariantSpec, ...], adapter: AdapterSpec | None
-    ) -> asyncio.Task[ReplicaReport | RaymuxError]:
+        self, variants: tuple[VariantSpec, ...], adapter: AdapterSpec | None, *, in_order: bool = False
+    ) -> asyncio.Task[Placed | RaymuxError]:
         """Have the manager bring up a replica of one of these. Who needs the same shares one task: shield it."""
         keys = tuple(variant.key for variant in variants)
-        wish = (*keys, adapter.name if adapter else "")
+        wish = (keys, adapter.name if adapter else "", in_order)
         task = self._starts.get(wish)
         if task is None:
-            task = asyncio.create_task(self._ensure(keys, adapter))
+            task = asyncio.create_task(self._ensure(keys, adapter, in_order))
             self._starts[wish] = task
             task.add_done_callback(lambda _: self._starts.pop(wish, None))
         return task
 
-    async def _ensure(self, keys: tuple[str, ...], adapter: AdapterSpec | None) -> ReplicaReport | RaymuxError:
+    async def _ensure(self, keys: tuple[str, ...], adapter: AdapterSpec | None, in_order: bool) -> Placed | RaymuxError:
         # The manager may not have heard yet of what this gateway has met: a dead replica, or one that drains.
         suspects = tuple(
             replica.replica_id
@@ -124,16 +146,30 @@ class Fleet:
         )
         for _ in range(MANAGER_ATTEMPTS):
             try:
-                outcome = await self._manager.ensure.remote(keys, adapter, suspects)
+                outcome = await self._manager.ensure.remote(keys, adapter, suspects, in_order=in_order)
             except RayError as error:
                 # The manager died under the call; Serve restarts it, and the next call waits for it.
                 logger.warning("the model manager broke off: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_INTERVAL_S)
                 continue
-            if isinstance(outcome, ReplicaReport):
-                self._take(outcome)
+            if isinstance(outcome, Placed):
+                self._take(outcome.replica)
             return outcome
         return ModelLoading("The model could not be started just now; try again.", retry_after_s=5)
+
+    def relieve(self, variants: tuple[VariantSpec, ...]) -> None:
+        """Tell the manager that these are full, or that one stands in for another. At most once in two seconds."""
+        keys, now_s = tuple(variant.key for variant in variants), time.monotonic()
+        if self._reliefs.get(keys, 0.0) > now_s:
+            return
+        self._reliefs[keys] = now_s + RELIEF_INTERVAL_S
+        task = asyncio.create_task(self._relieve(keys))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _relieve(self, keys: tuple[str, ...]) -> None:
+        with suppress(RaymuxError):
+            await self.ask(self._manager.relieve.remote(keys))
 
     def _take(self, report: ReplicaReport) -> None:
         if report.sent_at_s > self._unreachable.get(report.replica_id, 0.0):

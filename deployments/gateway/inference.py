@@ -9,15 +9,17 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
+from autoscaling.choice import Reason
 from catalog.catalog import Target, VariantSpec
 from catalog.errors import ModelLoading, PayloadTooLarge, RaymuxError, UnsupportedMediaType, UpstreamError
+from catalog.gpus import spills
 from catalog.models import Task
-from catalog.replicas import ReplicaReport
 from catalog.settings import GatewaySettings
 from deployments.gateway.cold_start import wait_for_start
 from deployments.gateway.exchange import ClientLeft, Exchange, Reply
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.relay import Relay, ReplicaUnavailable
+from deployments.manager.view import Placed
 from router.body import Peek, peek, with_model
 from router.endpoints import Endpoint
 from router.resolve import resolve
@@ -42,8 +44,8 @@ class Inference:
         target = self._resolve(wish, exchange)
         if wish.model is None and self._endpoint.needs_model:
             body = with_model(body, target.name)
-        variants = eligible(target, preferred_shapes(_text(headers, b"x-gpu-preference"), wish.gpu_preference))
-        job = _Job(target, variants, body, headers, wish.stream, exchange, reply)
+        shapes = preferred_shapes(_text(headers, b"x-gpu-preference"), wish.gpu_preference)
+        job = _Job(target, eligible(target, shapes), bool(shapes), body, headers, wish.stream, exchange, reply)
         await until_client_leaves(receive, exchange, self._dispatch(job))
 
     def _resolve(self, wish: Peek, exchange: Exchange) -> Target:
@@ -55,8 +57,11 @@ class Inference:
     async def _dispatch(self, job: _Job) -> None:
         """Send the request to a replica; to another one when that one did not take it."""
         for _ in range(MAX_ATTEMPTS):
-            replica = self._warm_replica(job) or await self._cold_replica(job)
-            job.note(replica)
+            placed = self._fleet.warm(job.variants, job.target.adapter, in_order=job.is_in_order)
+            placed = placed or await self._cold(job)
+            self._relieve(job, placed)
+            job.note(placed)
+            replica = placed.replica
             try:
                 with self._fleet.ongoing(replica):
                     await self._relay.send(
@@ -76,17 +81,19 @@ class Inference:
                     self._fleet.mark_unreachable(replica)
         raise UpstreamError(f"No replica of {job.target.name} took the request; try again.", retry_after_s=1)
 
-    def _warm_replica(self, job: _Job) -> ReplicaReport | None:
-        for variant in job.variants:
-            replica = self._fleet.choose(variant, job.target.adapter)
-            if replica is not None:
-                return replica
-        return None
+    def _relieve(self, job: _Job, placed: Placed) -> None:
+        """Have another variant started where this one is full, or is the CPU in place of a GPU."""
+        if job.is_in_order or len(job.variants) == 1:
+            return
+        shapes = [variant.settings.shape for variant in job.variants]
+        keys = [variant.key for variant in job.variants]
+        if placed.reason is Reason.FULL or spills(shapes)[keys.index(placed.replica.variant)]:
+            self._fleet.relieve(job.variants)
 
-    async def _cold_replica(self, job: _Job) -> ReplicaReport:
+    async def _cold(self, job: _Job) -> Placed:
         """Start a variant, or load the adapter on a warm one, and wait for it."""
         is_cold = all(self._fleet.choose(variant, None) is None for variant in job.variants)
-        start = self._fleet.start(job.variants, job.target.adapter)
+        start = self._fleet.start(job.variants, job.target.adapter, in_order=job.is_in_order)
         status = self._fleet.starting(job.variants)
         expected_s = status.expected_start_s if status else None
         if is_cold and _text(job.headers, b"x-raymux-no-wait") == "true":
@@ -114,15 +121,18 @@ class _Job:
 
     target: Target
     variants: tuple[VariantSpec, ...]
+    is_in_order: bool
     body: bytes
     headers: Mapping[bytes, bytes]
     is_stream: bool
     exchange: Exchange
     reply: Reply
 
-    def note(self, replica: ReplicaReport) -> None:
-        """Write down where the request goes."""
+    def note(self, placed: Placed) -> None:
+        """Write down where the request goes, and why."""
+        replica = placed.replica
         self.exchange.num_attempts += 1
+        self.exchange.choice = str(placed.reason)
         self.exchange.replica = replica.replica_id
         self.exchange.variant = replica.variant
         self.exchange.shape = replica.variant.rpartition("@")[2]

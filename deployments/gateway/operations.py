@@ -20,7 +20,7 @@ OPERATIONS = (
     "GET /health", "GET /ready", "GET /v1/status", "GET /v1/models", "POST /v1/models", "GET /v1/models/{id}",
     "DELETE /v1/models/{id}", "POST /v1/models/{id}/start", "POST /v1/models/{id}/stop",
     "POST /v1/models/{id}/promote", "POST /v1/warmup", "GET /v1/warmup", "GET /v1/warmup/{id}",
-    "DELETE /v1/warmup/{id}",
+    "DELETE /v1/warmup/{id}", "GET /v1/gpus", "POST /v1/gpus/validate",
 )  # fmt: skip
 
 
@@ -71,6 +71,7 @@ class Operations:
             "since_s": round(time.time() - status.since_s, 1),
             "expected_start_s": status.expected_start_s,
             "num_starts": status.num_starts,
+            "chosen_because": status.chosen_because or None,
             "last_cold_start": status.last_start and dataclasses.asdict(status.last_start),
             "last_error": status.last_error or None,
             "retry_in_s": _seconds_until(status.retry_at_s) if status.retry_at_s else None,

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ray.exceptions import RayError
 
+from autoscaling.choice import Reason
 from autoscaling.lifecycle import backoff_s, expected_start_s, variant_state
 from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import ModelFailed, ModelLoading, ModelStopped, RaymuxError
@@ -57,6 +58,7 @@ class VariantKeeper:
         self._num_starts = 0
         self._since_s = time.time()
         self._state = VariantState.COLD
+        self._chosen_because = ""
 
     @property
     def state(self) -> VariantState:
@@ -67,16 +69,35 @@ class VariantKeeper:
         """Requests in its replicas, as they reported last."""
         return sum(report.running + report.waiting for report in self.replicas.values())
 
+    @property
+    def has_room(self) -> bool:
+        """Whether a ready replica has fewer ongoing requests than it should carry."""
+        most = self.spec.settings.target_ongoing_requests
+        return any(each.running + each.waiting < most for each in self.replicas.values() if each.is_ready)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether no start may be tried now: stopped by hand, or waiting after a failed start."""
+        return self._is_stopped or (self._failure is not None and self._failure.retry_at_s > time.time())
+
+    def note_choice(self, reason: Reason) -> None:
+        """Remember why the variant is started; its status tells."""
+        if reason not in (Reason.WARM, Reason.FULL, Reason.STARTING):
+            self._chosen_because = str(reason)
+
     # Requests
 
-    async def ensure_ready(self, suspects: tuple[str, ...] = ()) -> ReplicaReport:
-        """A ready replica; starts the variant when there is none. Callers of one start share it.
-
-        `suspects` are replicas that a gateway could not reach: they are forgotten until they report again.
-        Raises ModelStopped, ModelFailed or ModelLoading.
-        """
+    def forget(self, suspects: Iterable[str]) -> None:
+        """Forget replicas that a gateway could not reach, until they report again."""
         for suspect in suspects:
             self.replicas.pop(suspect, None)
+        self._changed()
+
+    async def ensure_ready(self) -> ReplicaReport:
+        """A ready replica; starts the variant when there is none. Callers of one start share it.
+
+        Raises ModelStopped, ModelFailed or ModelLoading.
+        """
         self.require_startable()
         ready = self._ready()
         if ready is None:
@@ -86,9 +107,9 @@ class VariantKeeper:
             raise ModelLoading(f"{self.spec.model} left while it was starting; try again.", retry_after_s=1)
         return ready
 
-    async def ensure_adapter(self, adapter: AdapterSpec, suspects: tuple[str, ...] = ()) -> ReplicaReport:
+    async def ensure_adapter(self, adapter: AdapterSpec) -> ReplicaReport:
         """A ready replica that holds the adapter. Callers of one load share it. Raises AdapterRejected too."""
-        await self.ensure_ready(suspects)
+        await self.ensure_ready()
         load = self._adapter_loads.get(adapter.name)
         if load is None:
             load = asyncio.create_task(self._control.hold_adapter(self.spec, adapter))
@@ -281,7 +302,7 @@ class VariantKeeper:
                 self._changed()
 
     def _ready(self) -> ReplicaReport | None:
-        return next((report for report in self.replicas.values() if report.state is ReplicaState.READY), None)
+        return next((report for report in self.replicas.values() if report.is_ready), None)
 
     def _changed(self) -> None:
         state = variant_state(
@@ -309,4 +330,5 @@ class VariantKeeper:
             last_start=self._last_start,
             last_error=self._failure.reason if self._failure else "",
             retry_at_s=self._failure.retry_at_s if self._failure else None,
+            chosen_because=self._chosen_because,
         )

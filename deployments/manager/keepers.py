@@ -5,22 +5,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
+from autoscaling.choice import Choice, Option, choose, relief
+from autoscaling.cluster import Cluster, Footing
 from catalog.catalog import AdapterSpec, Catalog, Target, VariantSpec
-from catalog.errors import ModelNotFound
+from catalog.errors import GpuUnavailable, ModelNotFound, RaymuxError
+from catalog.gpus import spills
 from catalog.replicas import ReplicaReport, VariantState
+from deployments.applications import placement
 from deployments.manager.keeper import VariantKeeper
 from deployments.manager.serve_control import ServeControl
+from deployments.manager.view import Placed
 
 logger = logging.getLogger("ray.serve")
 
 
 class Keepers:
-    """One keeper per variant; `on_change` is told of whatever changes in one."""
+    """One keeper per variant. `look` gives the cluster, and `on_change` is told of whatever changes in a keeper."""
 
-    def __init__(self, control: ServeControl, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, control: ServeControl, look: Callable[[], Awaitable[Cluster]], on_change: Callable[[], None]
+    ) -> None:
         self._control = control
+        self._look = look
         self._on_change = on_change
         self._keepers: dict[str, VariantKeeper] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -91,16 +99,74 @@ class Keepers:
             keeper.forget_silent(time.time())
 
     async def ensure(
-        self, variants: Iterable[str], adapter: AdapterSpec | None = None, suspects: tuple[str, ...] = ()
-    ) -> ReplicaReport:
+        self,
+        variants: tuple[str, ...],
+        adapter: AdapterSpec | None = None,
+        suspects: tuple[str, ...] = (),
+        *,
+        in_order: bool = False,
+    ) -> Placed:
         """A ready replica of one of the variants, with the adapter if one is named. Waits for the start.
 
-        Raises what `VariantKeeper.ensure_ready` and `ensure_adapter` raise.
+        `in_order` as for `autoscaling.choice.choose`. Raises GpuUnavailable, and what `VariantKeeper.ensure_ready` and
+        `ensure_adapter` raise.
         """
-        keeper = self._choose([self.find(key) for key in variants])
-        if adapter is None:
-            return await keeper.ensure_ready(suspects)
-        return await keeper.ensure_adapter(adapter, suspects)
+        for key in variants:
+            self.find(key).forget(suspects)
+        choice = await self.choose(variants, in_order=in_order)
+        keeper = self.find(choice.key)
+        keeper.note_choice(choice.reason)
+        replica = await (keeper.ensure_ready() if adapter is None else keeper.ensure_adapter(adapter))
+        return Placed(replica, choice.reason)
 
-    def _choose(self, keepers: list[VariantKeeper]) -> VariantKeeper:
-        return next((keeper for keeper in keepers if keeper.state is VariantState.READY), keepers[0])
+    async def choose(self, variants: tuple[str, ...], *, in_order: bool = False) -> Choice:
+        """The variant for a request. Raises GpuUnavailable, or why none may be started."""
+        options = await self._options(variants)
+        choice = choose(options, in_order=in_order)
+        if choice is not None:
+            return choice
+        for option in options:
+            if option.is_blocked:
+                self.find(option.key).require_startable()
+        shapes = ", ".join(key.rpartition("@")[2] for key in variants)
+        raise GpuUnavailable(
+            f"No node of this cluster has room for {shapes}, nor may one be added that does. See GET /v1/gpus.",
+            retry_after_s=60,
+        )
+
+    async def relieve(self, variants: tuple[str, ...]) -> None:
+        """Start another variant in the background where those that serve are full, or the CPU stands in for GPUs."""
+        choice = relief(await self._options(variants))
+        if choice is None:
+            return
+        keeper = self.find(choice.key)
+        keeper.note_choice(choice.reason)
+        logger.info("%s relieves the other variants: %s", choice.key, choice.reason)
+        self._do(_quietly(keeper))
+
+    async def _options(self, variants: tuple[str, ...]) -> list[Option]:
+        cluster = await self._look()
+        keepers = [self.find(key) for key in variants]
+        spilled = spills([keeper.spec.settings.shape for keeper in keepers])
+        return [_option(keeper, cluster, is_spill) for keeper, is_spill in zip(keepers, spilled, strict=True)]
+
+
+def _option(keeper: VariantKeeper, cluster: Cluster, is_spill: bool) -> Option:
+    footing = cluster.footing(*placement(keeper.spec.settings))
+    has_free_place = footing in (Footing.NOW, Footing.ADDABLE)
+    return Option(
+        keeper.spec.key,
+        keeper.state,
+        footing,
+        is_spill=is_spill,
+        has_room=keeper.has_room,
+        can_grow=has_free_place and len(keeper.replicas) < keeper.spec.settings.max_replicas,
+        is_blocked=keeper.is_blocked,
+    )
+
+
+async def _quietly(keeper: VariantKeeper) -> None:
+    try:
+        await keeper.ensure_ready()
+    except RaymuxError as error:
+        logger.warning("start of %s: %s", keeper.spec.key, error.message)

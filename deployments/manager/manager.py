@@ -12,6 +12,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from ray import serve
 from ray.exceptions import RayError
 
+from autoscaling.choice import Choice
+from autoscaling.cluster import Cluster
 from catalog.catalog import AdapterSpec, Catalog, Target
 from catalog.errors import InvalidRequest, ModelInUse, ModelLoading, ModelNotFound, RaymuxError, StoreUnavailable
 from catalog.loading import MODEL_MANAGER, parse
@@ -19,11 +21,12 @@ from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
 from catalog.sources import PROJECT
 from catalog.warmups import Warmup
+from deployments.manager.cluster_view import ClusterView
 from deployments.manager.keepers import Keepers
 from deployments.manager.registry import Registry
 from deployments.manager.serve_control import ServeControl
 from deployments.manager.store import Kind, Store
-from deployments.manager.view import FleetView
+from deployments.manager.view import FleetView, Placed
 from deployments.manager.warmups import Warmups
 
 logger = logging.getLogger("ray.serve")
@@ -71,7 +74,7 @@ class ModelManager:
         self._version = self._catalog_version
         self._has_changed = asyncio.Condition()
         self._has_heard = asyncio.Event()
-        self._keepers = Keepers(ServeControl(), self._changed)
+        self._keepers = Keepers(ServeControl(), self._look, self._changed)
         self._promoted: set[str] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -82,6 +85,7 @@ class ModelManager:
         if is_first:
             self._store = Store(PROJECT / settings.store)
             self._registry = Registry(self._store)
+            self._cluster_view = ClusterView(settings.launcher_config)
             self._warmups = Warmups(self._store, self._ensure_warmup, self._changed)
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:
@@ -165,17 +169,42 @@ class ModelManager:
 
     @returns_errors
     async def ensure(
-        self, variants: tuple[str, ...], adapter: AdapterSpec | None = None, suspects: tuple[str, ...] = ()
-    ) -> ReplicaReport:
-        """A ready replica of one of the variants, with the adapter if one is named. Waits for the start."""
+        self,
+        variants: tuple[str, ...],
+        adapter: AdapterSpec | None = None,
+        suspects: tuple[str, ...] = (),
+        *,
+        in_order: bool = False,
+    ) -> Placed:
+        """A ready replica of one of the variants, with the adapter if one is named. Waits for the start.
+
+        `in_order`: the caller lists its shapes, and takes an earlier one that can be had over a later one that is warm.
+        """
         try:
-            return await self._keepers.ensure(variants, adapter, suspects)
+            return await self._keepers.ensure(variants, adapter, suspects, in_order=in_order)
         except RayError as error:
             # The replica died under the call that loads an adapter.
             logger.warning("%s broke off: %s", variants, type(error).__name__)
             raise ModelLoading(
                 "The model's replica left while it loaded the adapter; try again.", retry_after_s=1
             ) from None
+
+    @returns_errors
+    async def relieve(self, variants: tuple[str, ...]) -> None:
+        """Start a variant beside those that are full, or that stand in for it. Returns at once."""
+        await self._keepers.relieve(variants)
+
+    @returns_errors
+    async def choose(self, variants: tuple[str, ...], *, in_order: bool = False) -> Choice:
+        """What `ensure` would take now; nothing is started."""
+        return await self._keepers.choose(variants, in_order=in_order)
+
+    async def cluster(self) -> Cluster:
+        """What the cluster has, has free and may grow to."""
+        return await self._look()
+
+    async def _look(self) -> Cluster:
+        return await self._cluster_view.look()
 
     @returns_errors
     async def promote(self, name: str) -> None:
@@ -190,7 +219,7 @@ class ModelManager:
 
     @returns_errors
     async def start(self, name: str) -> None:
-        """Start the first variant of a model without waiting, also after a stop by hand."""
+        """Start a model on the variant that `auto` takes, without waiting, also after a stop by hand."""
         target = self._find(name)
         await self._store.delete(Kind.STOP, target.name)
         for keeper in self._keepers.of(target):
@@ -256,12 +285,12 @@ class ModelManager:
         """End a warm-up before its time."""
         return await self._warmups.end(id)
 
-    async def _ensure_warmup(self, warmup: Warmup) -> ReplicaReport | RaymuxError:
+    async def _ensure_warmup(self, warmup: Warmup) -> Placed | RaymuxError:
         target = self._catalog.find(warmup.model) if self._catalog else None
         return await self.ensure(warmup.wanted, target.adapter if target else None)
 
     async def _start_quietly(self, target: Target) -> None:
-        outcome = await self.ensure((target.variants[0].key,), target.adapter)
+        outcome = await self.ensure(tuple(variant.key for variant in target.variants), target.adapter)
         if isinstance(outcome, RaymuxError):
             logger.warning("start of %s: %s", target.name, outcome.message)
 

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
+from autoscaling.choice import Reason
 from catalog.replicas import ReplicaReport, VariantStatus
 from catalog.settings import CatalogSettings
 from catalog.warmups import Warmup
+
+
+class Placed(NamedTuple):
+    """A replica for a request, and why its variant was chosen."""
+
+    replica: ReplicaReport
+    reason: Reason
 
 
 @dataclass(frozen=True)

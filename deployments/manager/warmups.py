@@ -14,9 +14,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from catalog.errors import InvalidRequest, RaymuxError, StoreUnavailable, WarmupNotFound
-from catalog.replicas import ReplicaReport
 from catalog.warmups import Warmup, WarmupState
 from deployments.manager.store import Kind, Store
+from deployments.manager.view import Placed
 
 MAX_ACTIVE = 1_000
 # How long one that is over can still be asked for.
@@ -24,7 +24,7 @@ REMEMBERED_S = 3_600.0
 # A variant that is starting for a warm-up is held this much beyond now, so that it cannot leave before it counts.
 STARTING_HOLD_S = 30.0
 
-Ensure = Callable[[Warmup], Awaitable[ReplicaReport | RaymuxError]]
+Ensure = Callable[[Warmup], Awaitable[Placed | RaymuxError]]
 
 
 class Warmups:
@@ -124,10 +124,11 @@ class Warmups:
         warmup = self._warmups[id]
         if warmup.is_over:
             return
-        if isinstance(outcome, ReplicaReport):
+        if isinstance(outcome, Placed):
             ready_s = warmup.ready_s if warmup.ready_s is not None else time.time()
-            if (outcome.variant, ready_s) != (warmup.variant, warmup.ready_s):
-                await self._keep(replace(warmup, variant=outcome.variant, ready_s=ready_s))
+            variant = outcome.replica.variant
+            if (variant, ready_s) != (warmup.variant, warmup.ready_s):
+                await self._keep(replace(warmup, variant=variant, ready_s=ready_s))
         elif warmup.state is WarmupState.STARTING:
             await self._keep(replace(warmup, error=outcome.message, ended_s=time.time()))
         # One that was ready before is tried again by `tick` for as long as it lasts.

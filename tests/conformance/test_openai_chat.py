@@ -32,7 +32,7 @@ def test_reply_names_its_request_once(client: openai.OpenAI):
     reply = client.chat.completions.with_raw_response.create(model=CHAT, messages=QUESTION, max_tokens=2)
     assert reply.headers.get_list("x-request-id") == [reply.request_id]
     assert reply.headers["x-raymux-model"] == CHAT
-    assert reply.headers["x-raymux-gpu"] == "CPU"
+    assert reply.headers["x-raymux-gpu"] == "CPU;reason=warm"
 
 
 def test_request_id_of_the_caller_comes_back(client: openai.OpenAI):

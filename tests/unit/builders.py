@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from types import SimpleNamespace
 from typing import Any
 
+from autoscaling.choice import Reason
 from catalog.catalog import AdapterSpec, Catalog, Target, VariantSpec
 from catalog.errors import RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantStatus
 from catalog.settings import CatalogSettings
 from catalog.warmups import Warmup
-from deployments.manager.view import FleetView
+from deployments.manager.view import FleetView, Placed
 
 CHAT = "demo-chat"
 CHAT_ALIAS = "Acme/Demo-1B"
@@ -161,13 +162,14 @@ class Client:
         return {"type": "http.disconnect"}
 
 
-Ensure = Callable[[str, AdapterSpec | None, tuple[str, ...]], Awaitable[ReplicaReport | RaymuxError]]
+Ensure = Callable[[tuple[str, ...], AdapterSpec | None, tuple[str, ...]], Awaitable[ReplicaReport | RaymuxError]]
 
 
 class FakeManager:
     """The model manager's handle as a gateway calls it: `manager.watch.remote(...)`.
 
-    `publish` changes what `watch` answers, and `on_ensure` is called for each `ensure`. `calls` lists the other verbs;
+    `publish` changes what `watch` answers, and `on_ensure` is called for each `ensure`, whose
+    `in_order` is kept in `orders`. `calls` lists the other verbs;
     they are answered with `refusal`, or as `answers` says.
     """
 
@@ -176,6 +178,7 @@ class FakeManager:
         self.answers: dict[str, Any] = {}
         self.refusal: RaymuxError | None = None
         self.is_away = False
+        self.orders: list[bool] = []
         self.on_ensure: Ensure = self._no_start
         self._version = 1
         self._settings = settings or catalog_settings()
@@ -198,8 +201,7 @@ class FakeManager:
 
     def __getattr__(self, verb: str) -> SimpleNamespace:
         if verb == "ensure":
-            # Looked up at each call, so that a test can change its answer.
-            return SimpleNamespace(remote=self.on_ensure)
+            return SimpleNamespace(remote=self._ensure)
         if verb == "watch":
             return SimpleNamespace(remote=self._watch)
 
@@ -217,6 +219,13 @@ class FakeManager:
             raise ConnectionError("the manager restarts")
         is_new = catalog_version != 1
         return FleetView(self._version, 1, self._settings if is_new else None, **self._view)
+
+    async def _ensure(
+        self, keys: tuple[str, ...], adapter: AdapterSpec | None, suspects: tuple[str, ...], *, in_order: bool
+    ) -> Placed | RaymuxError:
+        self.orders.append(in_order)
+        outcome = await self.on_ensure(keys, adapter, suspects)
+        return Placed(outcome, Reason.PLACEABLE) if isinstance(outcome, ReplicaReport) else outcome
 
     async def _no_start(self, *_: Any) -> ReplicaReport:
         raise AssertionError("nothing was to be started")

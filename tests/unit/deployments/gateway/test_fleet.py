@@ -7,10 +7,12 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import RayError
 
+from autoscaling.choice import Reason
 from catalog.errors import GatewayNotReady, ModelFailed, RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantState
 from deployments.gateway import fleet as fleet_module
 from deployments.gateway.fleet import MANAGER_ATTEMPTS, Fleet
+from deployments.manager.view import Placed
 from tests.unit.builders import CHAT, FakeManager, adapter, report, settle, status, variant
 
 
@@ -124,7 +126,7 @@ async def test_requests_for_the_same_start_share_it_and_others_do_not(fleet: Fle
     assert len({id(start) for start in starts}) == 1
     assert asked == [((f"{CHAT}@CPU",), None), ((f"{CHAT}@CPU",), adapter().name)]
     may_end.set()
-    assert await starts[0] == await with_adapter == report("r1")
+    assert await starts[0] == await with_adapter == Placed(report("r1"), Reason.PLACEABLE)
     assert await chosen(fleet) == "r1"
     await settle()
     assert fleet.start((variant(),), None) is not starts[0]
@@ -161,4 +163,4 @@ async def test_a_manager_that_dies_under_a_start_is_asked_again_a_few_times(
 
     manager.on_ensure = ensure
     found = await fleet.start((variant(),), None)
-    assert (found.code if isinstance(found, RaymuxError) else found.state) == outcome
+    assert (found.code if isinstance(found, RaymuxError) else found.replica.state) == outcome

@@ -186,7 +186,7 @@ async def test_a_request_goes_to_a_warm_replica_with_its_bytes_unchanged(gateway
     (call,) = gateway.relay.calls
     assert (call.replica, call.path, call.body, call.adapter) == ("r1", "/v1/chat/completions", raw, None)
     assert reply.headers["x-raymux-model"] == CHAT
-    assert reply.headers["x-raymux-gpu"] == "CPU"
+    assert reply.headers["x-raymux-gpu"] == "CPU;reason=warm"
     assert "x-raymux-cold-start-s" not in reply.headers
 
 
@@ -366,7 +366,7 @@ async def test_a_preference_for_a_cold_variant_starts_it(gateway: GatewayUnderTe
     starts.finish(report("gpu", variant=f"{CHAT}@H100:4"))
     reply = await gateway.chat({"x-gpu-preference": "H100:4"})
     assert starts.asked == [f"{CHAT}@H100:4"]
-    assert reply.headers["x-raymux-gpu"] == "H100:4"
+    assert reply.headers["x-raymux-gpu"] == "H100:4;reason=placeable"
 
 
 @pytest.mark.parametrize(

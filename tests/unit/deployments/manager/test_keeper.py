@@ -192,7 +192,8 @@ async def test_a_replica_that_leaves_at_once_is_not_handed_out(keeper: VariantKe
 async def test_a_suspect_is_forgotten_and_another_replica_taken(keeper: VariantKeeper, control: FakeControl) -> None:
     keeper.take(ready("r1"))
     keeper.take(ready("r2"))
-    assert (await keeper.ensure_ready(("r1",))).replica_id == "r2"
+    keeper.forget(["r1"])
+    assert (await keeper.ensure_ready()).replica_id == "r2"
     assert list(keeper.replicas) == ["r2"]
 
 
@@ -201,7 +202,8 @@ async def test_a_suspect_that_was_alone_is_started_anew_and_trusted_once_it_repo
 ) -> None:
     keeper.is_deployed = True
     keeper.take(ready("r1"))
-    waiting = asyncio.create_task(keeper.ensure_ready(("r1",)))
+    keeper.forget(["r1"])
+    waiting = asyncio.create_task(keeper.ensure_ready())
     await settle()
     assert control.num_wakes == 1
     keeper.take(ready("r1", sent_at_s=2.0))

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from autoscaling.choice import Reason
+from autoscaling.cluster import Cluster, Node
 from catalog.catalog import VariantSpec
 from catalog.errors import InvalidRequest, ModelExists, ModelInUse, ModelNotFound, ModelStopped, PermissionDenied
 from catalog.loading import ConfigError
-from catalog.replicas import ReplicaReport, VariantState
+from catalog.replicas import VariantState
 from catalog.sources import PROJECT
 from deployments.manager import manager as manager_module
 from deployments.manager.manager import ModelManager
+from deployments.manager.view import Placed
 from tests.unit.builders import (
     CHAT,
     CHECKPOINT,
@@ -48,10 +51,20 @@ class FakeControl:
     async def wake(self, spec: VariantSpec) -> None: ...
 
 
+class FakeClusterView:
+    """A cluster of one node with 64 CPUs."""
+
+    def __init__(self, launcher_config: str) -> None: ...
+
+    async def look(self) -> Cluster:
+        return Cluster((Node({"CPU": 64.0}, {"CPU": 64.0}),))
+
+
 @pytest.fixture
 def control(monkeypatch: pytest.MonkeyPatch) -> FakeControl:
     control = FakeControl()
     monkeypatch.setattr(manager_module, "ServeControl", lambda: control)
+    monkeypatch.setattr(manager_module, "ClusterView", FakeClusterView)
     monkeypatch.setattr(manager_module, "COALESCE_S", 0)
     monkeypatch.setattr(manager_module, "WATCH_TIMEOUT_S", 0)
     monkeypatch.setattr(manager_module, "HEAR_TIMEOUT_S", 0)
@@ -128,8 +141,7 @@ async def test_a_ready_replica_is_handed_out(manager: Any) -> None:
     await reconfigure(manager)
     await manager.report(report())
     found = await manager.ensure((f"{CHAT}@CPU",))
-    assert isinstance(found, ReplicaReport)
-    assert found == report()
+    assert found == Placed(report(), Reason.WARM)
 
 
 async def test_a_new_manager_adopts_what_runs_and_removes_what_nobody_knows(manager: Any, control: FakeControl) -> None:
@@ -232,7 +244,7 @@ async def test_a_registered_model_is_served_and_restarts_nothing(manager: Any, c
     await settle()
     assert {"new-model", "peft:new-model:job"} <= await names(manager)
     assert control.apps == set()
-    assert await manager.ensure((f"{CHAT}@CPU",)) == report()
+    assert await manager.ensure((f"{CHAT}@CPU",)) == Placed(report(), Reason.WARM)
 
 
 async def test_what_is_registered_survives_the_manager(manager: Any, tmp_path: Path) -> None:
@@ -335,7 +347,7 @@ async def test_a_model_is_stopped_under_its_requests_only_if_asked_to_drain(mana
     refusal = await manager.stop(CHAT)
     assert isinstance(refusal, ModelInUse)
     assert refusal.message.startswith("3 requests")
-    assert await manager.ensure((f"{CHAT}@CPU",)) == report(running=2, waiting=1)
+    assert await manager.ensure((f"{CHAT}@CPU",)) == Placed(report(running=2, waiting=1), Reason.WARM)
     assert await manager.stop(CHAT, drain=True) is None
     assert isinstance(await manager.ensure((f"{CHAT}@CPU",)), ModelStopped)
 

@@ -4,18 +4,24 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from autoscaling.choice import Reason
 from catalog.errors import InvalidRequest, ModelFailed, RaymuxError, StoreUnavailable, WarmupNotFound
-from catalog.replicas import ReplicaReport
 from catalog.warmups import Warmup, WarmupState
 from deployments.manager import warmups as module
 from deployments.manager.store import Store
+from deployments.manager.view import Placed
 from deployments.manager.warmups import Warmups
 from tests.unit.builders import CHAT, report, until
 
 CPU, H100 = f"{CHAT}@CPU", f"{CHAT}@H100:4"
+
+
+def placed(*args: Any, **changes: Any) -> Placed:
+    return Placed(report(*args, **changes), Reason.PLACEABLE)
 
 
 class Cluster:
@@ -23,9 +29,9 @@ class Cluster:
 
     def __init__(self) -> None:
         self.started: list[tuple[str, ...]] = []
-        self.outcome: ReplicaReport | RaymuxError | None = None
+        self.outcome: Placed | RaymuxError | None = None
 
-    async def ensure(self, warmup: Warmup) -> ReplicaReport | RaymuxError:
+    async def ensure(self, warmup: Warmup) -> Placed | RaymuxError:
         self.started.append(warmup.wanted)
         await until(lambda: self.outcome is not None)
         assert self.outcome is not None
@@ -60,7 +66,7 @@ async def restored(cluster: Cluster, path: Path) -> Warmups:
 async def test_a_warmup_is_ready_with_the_variant_that_was_taken(warmups: Warmups, cluster: Cluster) -> None:
     begun = await warmups.begin(CHAT, (H100, CPU), 60)
     assert begun.state is WarmupState.STARTING
-    cluster.outcome = report(variant=CPU)
+    cluster.outcome = placed(variant=CPU)
     ready = await warmups.settled(begun.id)
     assert (ready.state, ready.variant) == (WarmupState.READY, CPU)
     assert ready.ready_s is not None
@@ -72,7 +78,7 @@ async def test_a_variant_is_held_from_the_start_until_the_time_is_over(warmups: 
     begun = await warmups.begin(CHAT, (H100, CPU), 60)
     assert warmups.held_until_s(CPU) > time.time()
     assert warmups.held_until_s(H100) > time.time()
-    cluster.outcome = report(variant=CPU)
+    cluster.outcome = placed(variant=CPU)
     ready = await warmups.settled(begun.id)
     assert warmups.held_until_s(CPU) == ready.keep_until_s
     assert warmups.held_until_s(H100) == 0
@@ -83,7 +89,7 @@ async def test_a_variant_is_held_from_the_start_until_the_time_is_over(warmups: 
 
 
 async def test_of_several_the_longest_holds(warmups: Warmups, cluster: Cluster) -> None:
-    cluster.outcome = report(variant=CPU)
+    cluster.outcome = placed(variant=CPU)
     ready = [await warmups.settled((await warmups.begin(CHAT, (CPU,), keep_s)).id) for keep_s in (60, 600, 6)]
     assert warmups.held_until_s(CPU) == ready[1].keep_until_s
 
@@ -96,7 +102,7 @@ async def test_one_that_cannot_start_has_failed_with_the_reason(warmups: Warmups
 
 
 async def test_a_variant_that_is_lost_meanwhile_is_started_again(warmups: Warmups, cluster: Cluster) -> None:
-    cluster.outcome = report(variant=CPU)
+    cluster.outcome = placed(variant=CPU)
     ready = await warmups.settled((await warmups.begin(CHAT, (H100, CPU), 60)).id)
     await warmups.tick(time.time(), lambda key: True)
     assert len(cluster.started) == 1
@@ -121,7 +127,7 @@ async def test_all_of_it_survives_a_restart(warmups: Warmups, cluster: Cluster, 
     starting = await warmups.begin(CHAT, (H100, CPU), 60)
     again = await restored(Cluster(), path)
     assert again.find(starting.id) == starting
-    cluster.outcome = report(variant=CPU)
+    cluster.outcome = placed(variant=CPU)
     ready = await warmups.settled(starting.id)
     again = await restored(cluster, path)
     assert again.find(ready.id) == ready
@@ -131,13 +137,13 @@ async def test_all_of_it_survives_a_restart(warmups: Warmups, cluster: Cluster, 
 async def test_one_that_was_starting_goes_on_after_a_restart(warmups: Warmups, cluster: Cluster, path: Path) -> None:
     begun = await warmups.begin(CHAT, (CPU,), 60)
     again = await restored(cluster, path)
-    cluster.outcome = report(variant=CPU)
+    cluster.outcome = placed(variant=CPU)
     await again.tick(time.time(), lambda key: True)
     assert (await again.settled(begun.id)).state is WarmupState.READY
 
 
 async def test_ending_one_lets_its_variant_go(warmups: Warmups, cluster: Cluster) -> None:
-    cluster.outcome = report(variant=CPU)
+    cluster.outcome = placed(variant=CPU)
     ready = await warmups.settled((await warmups.begin(CHAT, (CPU,), 60)).id)
     assert warmups.keeps(CHAT)
     assert (await warmups.end(ready.id)).state is WarmupState.ENDED
@@ -150,7 +156,7 @@ async def test_ending_one_lets_its_variant_go(warmups: Warmups, cluster: Cluster
 async def test_ending_one_that_starts_is_not_undone_by_its_start(warmups: Warmups, cluster: Cluster) -> None:
     begun = await warmups.begin(CHAT, (CPU,), 60)
     await warmups.end_all(CHAT)
-    cluster.outcome = report(variant=CPU)
+    cluster.outcome = placed(variant=CPU)
     assert (await warmups.settled(begun.id)).state is WarmupState.ENDED
 
 

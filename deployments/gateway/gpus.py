@@ -1,0 +1,105 @@
+"""GPUs over HTTP: `GET /v1/gpus`, what the cluster has and may grow to, and `POST /v1/gpus/validate`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.routing import Route
+
+from autoscaling.choice import Choice
+from autoscaling.cluster import Cluster
+from catalog.catalog import Target
+from catalog.errors import RaymuxError, RequestError
+from catalog.gpus import GPU_TYPES, GpuShape
+from catalog.models import VariantSettings
+from deployments.applications import placement
+from deployments.gateway.fleet import Fleet
+from deployments.gateway.json_body import read_fields
+from deployments.gateway.json_handler import JsonHandler
+from router.resolve import find
+from router.variants import eligible, preferred_shapes
+
+
+class ValidationRequest(BaseModel):
+    """The body of `POST /v1/gpus/validate`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gpu_preference: Any = Field(default=None, description="As in a request; may come as a header instead.")
+    model: str | None = Field(default=None, max_length=512, description="Whether this model may run on it, too.")
+
+
+class Gpus:
+    """Handlers of the GPU endpoints."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def routes(self, prefix: str) -> list[Route]:
+        """The routes under a prefix such as `/v1`."""
+        return [
+            Route(f"{prefix}/gpus", JsonHandler(self.list), methods=["GET"]),
+            Route(f"{prefix}/gpus/validate", JsonHandler(self.validate), methods=["POST"]),
+        ]
+
+    async def list(self, request: Request) -> tuple[int, dict[str, Any]]:
+        cluster = await self._cluster()
+        models: dict[str, dict[str, list[str]]] = {}
+        for target in self._fleet.catalog.targets():
+            for variant in () if target.adapter else target.variants:
+                shape = variant.settings.shape
+                models.setdefault(GpuShape.parse(shape).type, {}).setdefault(shape, []).append(target.name)
+        return 200, {
+            "object": "list",
+            "data": [_describe(type, cluster, models.get(type, {})) for type in (*GPU_TYPES, "CPU")],
+        }
+
+    async def validate(self, request: Request) -> tuple[int, dict[str, Any]]:
+        wish = await read_fields(request, ValidationRequest)
+        target = find(self._fleet.catalog, wish.model) if wish.model is not None else None
+        try:
+            shapes = preferred_shapes(request.headers.get("x-gpu-preference"), wish.gpu_preference)
+            settings = [each.settings for each in eligible(target, shapes)] if target else _plain(shapes)
+            choice = await self._choice(target, shapes) if target else None
+        except RequestError as error:
+            return 200, {"object": "gpu_validation", "valid": False, **error.body()}
+        except RaymuxError as error:
+            # The wish is sound; it is the cluster, or the model's state, that does not allow it now.
+            return 200, {"object": "gpu_validation", "valid": True, "choice": None, **error.body()}
+        cluster = await self._cluster()
+        return 200, {
+            "object": "gpu_validation",
+            "valid": True,
+            "model": target.name if target else None,
+            "gpus": [{"gpu": each.shape, "placement": str(cluster.footing(*placement(each)))} for each in settings],
+            "choice": {"gpu": choice.key.rpartition("@")[2], "reason": str(choice.reason)} if choice else None,
+        }
+
+    async def _choice(self, target: Target, shapes: tuple[str, ...]) -> Choice:
+        keys = tuple(variant.key for variant in eligible(target, shapes))
+        return await self._fleet.ask(self._fleet.manager.choose.remote(keys, in_order=bool(shapes)))
+
+    async def _cluster(self) -> Cluster:
+        return await self._fleet.ask(self._fleet.manager.cluster.remote())
+
+
+def _plain(shapes: tuple[str, ...]) -> list[VariantSettings]:
+    return [VariantSettings(shape=shape) for shape in shapes]
+
+
+def _describe(type: str, cluster: Cluster, models: dict[str, list[str]]) -> dict[str, Any]:
+    """A type of GPU: how many the cluster has, has free and may add, and which models run on which shape of it."""
+    if type == "CPU":
+        total, free, addable = cluster.count("CPU")
+    else:
+        total, free, addable = cluster.restricted_to(f"accelerator_type:{type}").count("GPU")
+    return {
+        "type": type,
+        "object": "gpu",
+        "total": round(total, 3),
+        "free": round(free, 3),
+        "addable": round(addable, 3),
+        "shapes": [{"shape": shape, "models": names} for shape, names in models.items()],
+    }
