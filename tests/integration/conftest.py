@@ -19,7 +19,7 @@ def drop_unloadable(document: dict) -> None:
     manager["adapters"] = [entry for entry in manager["adapters"] if not entry["name"].endswith(":missing")]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server() -> Iterator[RunningServer]:
     with RunningServer(EMULATED, drop_unloadable) as running:
         yield running
