@@ -56,7 +56,7 @@ COMPILE = $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-annota
 	--index-strategy unsafe-best-match $(addprefix --extra-index-url ,$(PIP_EXTRA_INDEX_URL)) $(if $(UPGRADE),--upgrade)
 
 lock: $(UV) ## solve the lock files again, keeping pins that still fit; UPGRADE=1 takes the newest
-	$(COMPILE) --extra cpu --extra train --extra test --extra dev --excludes requirements/cpu-excludes.txt \
+	$(COMPILE) --extra cpu --extra train --extra bench --extra test --extra dev --excludes requirements/cpu-excludes.txt \
 		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file requirements/cpu.txt >/dev/null
 	$(COMPILE) --extra gpu --extra train --output-file requirements/gpu.txt >/dev/null
 

@@ -98,6 +98,40 @@ class VariantSettings(Settings):
         le=100_000,
         description="Ongoing requests one replica should have; more ask for another replica.",
     )
+    gpu_fraction: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Share of one GPU that a replica reserves, so that several small models share it; the engine then"
+        " takes 0.9 of that share of the memory unless `gpu_memory_utilization` says otherwise.",
+    )
+    gpus_per_node: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        description="GPUs of this type on a node. A shape with more of them runs as pipeline stages over nodes.",
+    )
+    tensor_parallel_size: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Ranks of a CPU variant, which share `num_cpus`. On GPUs the shape's count decides.",
+    )
+
+    @model_validator(mode="after")
+    def _placeable(self) -> VariantSettings:
+        shape = GpuShape.parse(self.shape)
+        if self.gpu_fraction is not None and shape.count != 1:
+            raise ValueError("gpu_fraction: only a shape of one GPU can be shared")
+        if self.tensor_parallel_size > 1 and not shape.is_cpu:
+            raise ValueError("tensor_parallel_size: on GPUs it is the shape's count; set it for CPU variants only")
+        if self.tensor_parallel_size > 1 and self.num_cpus == 0:
+            raise ValueError("num_cpus: the ranks of tensor_parallel_size share it, so it must be above 0")
+        if shape.count > self.gpus_per_node and shape.count % self.gpus_per_node:
+            raise ValueError(
+                f"shape: {shape.count} GPUs over nodes of {self.gpus_per_node} do not make equal pipeline stages"
+            )
+        return self
 
 
 class LifecycleSettings(Settings):

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
 from catalog.names import ParsedName, parse_name
+from catalog.schedules import WarmupSchedule
 
 
 class CatalogSettings(Settings):
@@ -17,6 +18,9 @@ class CatalogSettings(Settings):
     models: tuple[ModelSettings, ...] = Field(min_length=1, max_length=10_000, description="Base models.")
     adapters: tuple[AdapterSettings, ...] = Field(default=(), max_length=100_000, description="LoRA adapters.")
     checkpoints: tuple[CheckpointSettings, ...] = Field(default=(), max_length=100_000, description="RL checkpoints.")
+    warmups: tuple[WarmupSchedule, ...] = Field(
+        default=(), max_length=10_000, description="Models that are started and kept at certain times."
+    )
     replica_host: Literal["loopback", "node"] = Field(
         default="loopback",
         description="Where engine replicas listen: `loopback` on one machine, `node` (the node's own address) on a"
@@ -63,6 +67,13 @@ class CatalogSettings(Settings):
             full = isinstance(entry, CheckpointSettings) and entry.kind == "full"
             if not full and base.adapters is None:
                 raise ValueError(f"{where}: the model {base.name} has no `adapters:` section, so it serves none")
+        for index, schedule in enumerate(self.warmups):
+            if schedule.model not in seen:
+                raise ValueError(f"warmups.{index}.model: no model is named {schedule.model}")
+            shapes = [variant.shape for variant in bases[parse_name(schedule.model).base].variants]
+            for shape in schedule.gpu_preference:
+                if shape not in shapes:
+                    raise ValueError(f"warmups.{index}.gpu_preference: {schedule.model} has no variant {shape}")
         return self
 
     def _names(self) -> Iterator[tuple[str, str]]:

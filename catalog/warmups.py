@@ -27,7 +27,8 @@ class Warmup:
     """One warm-up; times are seconds since the epoch.
 
     `variants` are the keys it accepts, in order of preference, and `variant` the one that was taken. It is ready from
-    `ready_s` on, keeps the variant until `keep_until_s`, and ended at `ended_s`. `error` is why it failed.
+    `ready_s` on, keeps the variant until `keep_until_s`, and ended at `ended_s`. `error` is why it failed. One that
+    `is_scheduled` follows the configuration's `warmups`.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Warmup:
     ready_s: float | None = None
     ended_s: float | None = None
     error: str = ""
+    is_scheduled: bool = False
 
     @property
     def state(self) -> WarmupState:
@@ -55,7 +57,9 @@ class Warmup:
 
     @property
     def keep_until_s(self) -> float | None:
-        """Until when its variant is kept whatever the traffic; None before it is ready."""
+        """Until when its variant is kept whatever the traffic; None before it is ready, unless it goes by the clock."""
+        if self.is_scheduled:
+            return self.created_s + self.keep_warm_s
         return None if self.ready_s is None else self.ready_s + self.keep_warm_s
 
     @property

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.handle import DeploymentHandle
 
-from autoscaling.cluster import Strategy
+from autoscaling.placement import place
 from catalog.catalog import VariantSpec
-from catalog.gpus import GpuShape
 from catalog.loading import APPLICATION, MODEL_MANAGER
-from catalog.models import VariantSettings
 
 ENGINE_DEPLOYMENT = "Engine"
 
@@ -20,27 +20,19 @@ def manager_handle() -> DeploymentHandle:
     return serve.get_deployment_handle(MODEL_MANAGER, app_name=APPLICATION)
 
 
-def placement(settings: VariantSettings) -> tuple[list[dict[str, float]], Strategy]:
-    """The bundles that a replica of the variant reserves, and how they are spread over nodes."""
-    shape = GpuShape.parse(settings.shape)
-    bundle = {"GPU": 1.0, "CPU": settings.num_cpus / max(1, shape.count), f"accelerator_type:{shape.type}": 0.001}
-    return ([bundle] * shape.count if shape.count else [{"CPU": settings.num_cpus}]), "STRICT_PACK"
-
-
 def engine_application(spec: VariantSpec) -> serve.Application:
     """The Serve application that runs a variant; deploying it starts its first replica."""
     from deployments.engine.replica import EngineReplica
 
-    shape = GpuShape.parse(spec.settings.shape)
-    actor_options: dict = {"num_cpus": spec.settings.num_cpus}
-    placement: dict = {}
-    if shape.count == 1:
-        actor_options |= {"num_gpus": 1, "accelerator_type": shape.type}
-    elif shape.count > 1:
-        bundle = {"GPU": 1, "CPU": 1, f"accelerator_type:{shape.type}": 0.001}
-        placement = {
-            "placement_group_bundles": [{"CPU": spec.settings.num_cpus or 0.001}, *[bundle] * shape.count],
-            "placement_group_strategy": "STRICT_PACK",
+    placement = place(spec.settings)
+    actor_options: dict[str, Any] = {"num_cpus": placement.num_cpus}
+    if placement.num_gpus:
+        actor_options |= {"num_gpus": placement.num_gpus, "accelerator_type": placement.accelerator_type}
+    group: dict[str, Any] = {}
+    if placement.is_group:
+        group = {
+            "placement_group_bundles": [dict(bundle) for bundle in placement.bundles],
+            "placement_group_strategy": placement.strategy,
         }
     deployment = serve.deployment()(EngineReplica).options(
         name=ENGINE_DEPLOYMENT,
@@ -67,6 +59,6 @@ def engine_application(spec: VariantSpec) -> serve.Application:
                 },
             ),
         ),
-        **placement,
+        **group,
     )
     return deployment.bind(spec)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from starlette.types import ASGIApp
 
+from autoscaling.placement import place
 from catalog.catalog import VariantSpec
-from catalog.gpus import GpuShape
 from catalog.models import Task
 from catalog.replicas import StartStep
 from catalog.sources import is_local, locate
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ray.serve")
 
+# The rest is for what an engine takes outside its own accounting: its CUDA context and graphs.
+MEMORY_OF_SHARE_RATIO = 0.9
 # The linear layers of a transformer block, which are what adapters are made of.
 CPU_ADAPTER_MODULES = (
     "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "out_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",
@@ -135,19 +137,20 @@ class LoadGauge:
 
 def engine_arguments(spec: VariantSpec, location: str) -> dict[str, Any]:
     """vLLM's arguments for a variant, by their names on its command line with underscores."""
-    engine, shape = spec.engine, GpuShape.parse(spec.settings.shape)
+    engine, placement = spec.engine, place(spec.settings)
     arguments: dict[str, Any] = {
         "model": location,
         "served_model_name": list(spec.served_names),
         "dtype": engine.dtype,
-        "tensor_parallel_size": max(1, shape.count),
+        "tensor_parallel_size": placement.tensor_parallel_size,
+        "pipeline_parallel_size": placement.pipeline_parallel_size,
         "disable_uvicorn_access_log": True,
         "disable_fastapi_docs": True,
         **engine.args,
     }
-    if shape.count > 1:
+    if placement.backend is not None:
         # Ray's executor places one worker on each GPU of the placement group that this replica runs in.
-        arguments["distributed_executor_backend"] = "ray"
+        arguments["distributed_executor_backend"] = placement.backend
     if engine.max_model_len is not None:
         arguments["max_model_len"] = engine.max_model_len
     if engine.max_num_seqs is not None:
@@ -156,6 +159,8 @@ def engine_arguments(spec: VariantSpec, location: str) -> dict[str, Any]:
         arguments["enforce_eager"] = True
     if engine.gpu_memory_utilization is not None:
         arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization
+    elif spec.settings.gpu_fraction is not None:
+        arguments["gpu_memory_utilization"] = round(spec.settings.gpu_fraction * MEMORY_OF_SHARE_RATIO, 3)
     if Task.GENERATE not in spec.tasks:
         arguments["runner"] = "pooling"
     if spec.adapters is not None:
@@ -168,7 +173,7 @@ def engine_arguments(spec: VariantSpec, location: str) -> dict[str, Any]:
             "max_cpu_loras": slots,
             "max_lora_rank": spec.adapters.max_rank,
         }
-        if shape.count == 0:
+        if spec.settings.shape == "CPU":
             # Without lm_head: on the CPU, vLLM 0.32 computes an adapter's logits for one token a request, so a request
             # for its prompt's logprobs beside any other one kills the engine.
             arguments.setdefault("lora_target_modules", CPU_ADAPTER_MODULES)

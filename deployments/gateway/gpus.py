@@ -9,12 +9,12 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from autoscaling.choice import Choice
-from autoscaling.cluster import Cluster
+from autoscaling.cluster import Cluster, Footing
+from autoscaling.placement import place
 from catalog.catalog import Target
 from catalog.errors import RaymuxError, RequestError
 from catalog.gpus import GPU_TYPES, GpuShape
 from catalog.models import VariantSettings
-from deployments.applications import placement
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.json_body import read_fields
 from deployments.gateway.json_handler import JsonHandler
@@ -73,7 +73,7 @@ class Gpus:
             "object": "gpu_validation",
             "valid": True,
             "model": target.name if target else None,
-            "gpus": [{"gpu": each.shape, "placement": str(cluster.footing(*placement(each)))} for each in settings],
+            "gpus": [{"gpu": each.shape, "placement": str(_footing(each, cluster))} for each in settings],
             "choice": {"gpu": choice.key.rpartition("@")[2], "reason": str(choice.reason)} if choice else None,
         }
 
@@ -83,6 +83,11 @@ class Gpus:
 
     async def _cluster(self) -> Cluster:
         return await self._fleet.ask(self._fleet.manager.cluster.remote())
+
+
+def _footing(settings: VariantSettings, cluster: Cluster) -> Footing:
+    placement = place(settings)
+    return cluster.footing(placement.bundles, placement.strategy)
 
 
 def _plain(shapes: tuple[str, ...]) -> list[VariantSettings]:

@@ -82,5 +82,6 @@ class Warmups:
             "took_s": round(warmup.ready_s - warmup.created_s, 2) if warmup.ready_s is not None else None,
             "keep_warm_s": warmup.keep_warm_s,
             "keep_warm_until": int(warmup.keep_until_s) if warmup.keep_until_s is not None else None,
+            "scheduled": warmup.is_scheduled,
             "error": warmup.error or None,
         }

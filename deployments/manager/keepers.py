@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from autoscaling.choice import Choice, Option, choose, relief
 from autoscaling.cluster import Cluster, Footing
+from autoscaling.placement import place
 from catalog.catalog import AdapterSpec, Catalog, Target, VariantSpec
 from catalog.errors import GpuUnavailable, ModelNotFound, RaymuxError
 from catalog.gpus import spills
 from catalog.replicas import ReplicaReport, VariantState
-from deployments.applications import placement
 from deployments.manager.keeper import VariantKeeper
 from deployments.manager.serve_control import ServeControl
 from deployments.manager.view import Placed
@@ -152,7 +152,8 @@ class Keepers:
 
 
 def _option(keeper: VariantKeeper, cluster: Cluster, is_spill: bool) -> Option:
-    footing = cluster.footing(*placement(keeper.spec.settings))
+    placement = place(keeper.spec.settings)
+    footing = cluster.footing(placement.bundles, placement.strategy)
     has_free_place = footing in (Footing.NOW, Footing.ADDABLE)
     return Option(
         keeper.spec.key,

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ray import serve
@@ -120,10 +120,23 @@ class ModelManager:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
             self._keepers.forget_silent()
             try:
+                await self._warmups.follow(self._scheduled(time.time()))
                 await self._warmups.tick(time.time(), self._keepers.is_ready)
             except StoreUnavailable:
                 # The store has logged it; the next tick tries again.
                 continue
+
+    def _scheduled(self, now_s: float) -> Iterator[Warmup]:
+        """The warm-ups whose window is open."""
+        assert self._catalog is not None
+        for schedule in self._catalog.settings.warmups:
+            window, target = schedule.window(now_s), self._catalog.find(schedule.model)
+            if window is None or target is None:
+                continue
+            variants = {variant.settings.shape: variant.key for variant in target.variants}
+            keys = tuple(variants[shape] for shape in schedule.gpu_preference or variants)
+            kept_s = window.until_s - window.begun_s
+            yield Warmup(window.id, target.name, keys, kept_s, window.begun_s, is_scheduled=True)
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -55,6 +55,13 @@ class Warmups:
         self._start(warmup.id)
         return warmup
 
+    async def follow(self, scheduled: Iterable[Warmup]) -> None:
+        """Begin those of the windows that are open now which are not known yet. Raises StoreUnavailable."""
+        for warmup in scheduled:
+            if warmup.id not in self._warmups:
+                await self._keep(warmup)
+                self._start(warmup.id)
+
     async def end(self, id: str) -> Warmup:
         """End one before its time: its variant is no longer kept for it. Raises WarmupNotFound."""
         warmup = self.find(id)
@@ -97,7 +104,9 @@ class Warmups:
         """Go on with every warm-up: end those whose time is over, start again what is not ready, forget the old."""
         for warmup in list(self._warmups.values()):
             if warmup.is_over:
-                if (warmup.ended_s or warmup.created_s) + REMEMBERED_S < now_s:
+                # One of a window that is still open must not begin anew.
+                over_s = max(warmup.ended_s or warmup.created_s, (warmup.is_scheduled and warmup.keep_until_s) or 0.0)
+                if over_s + REMEMBERED_S < now_s:
                     await self._store.delete(Kind.WARMUP, warmup.id)
                     del self._warmups[warmup.id]
             elif warmup.keep_until_s is not None and warmup.keep_until_s <= now_s:
@@ -129,9 +138,9 @@ class Warmups:
             variant = outcome.replica.variant
             if (variant, ready_s) != (warmup.variant, warmup.ready_s):
                 await self._keep(replace(warmup, variant=variant, ready_s=ready_s))
-        elif warmup.state is WarmupState.STARTING:
+        elif warmup.state is WarmupState.STARTING and not warmup.is_scheduled:
             await self._keep(replace(warmup, error=outcome.message, ended_s=time.time()))
-        # One that was ready before is tried again by `tick` for as long as it lasts.
+        # One that was ready before, or whose window is open, is tried again by `tick` for as long as it lasts.
 
     async def _keep(self, warmup: Warmup) -> None:
         await self._store.put(Kind.WARMUP, warmup.id, asdict(warmup))

@@ -192,3 +192,49 @@ async def test_one_that_cannot_be_stored_is_not_begun(
     assert warmups.all() == ()
     await asyncio.sleep(0)
     assert cluster.started == []
+
+
+# By the clock
+
+
+def scheduled(begun_s: float, keep_warm_s: float = 100.0) -> Warmup:
+    return Warmup("warmup-window", CHAT, (CPU,), keep_warm_s, begun_s, is_scheduled=True)
+
+
+async def test_a_window_begins_once_and_is_kept_until_it_closes(warmups: Warmups, cluster: Cluster) -> None:
+    begun_s = time.time()
+    for _ in range(3):
+        await warmups.follow([scheduled(begun_s)])
+    cluster.outcome = placed(variant=CPU)
+    await warmups.settled("warmup-window")
+    assert cluster.started == [(CPU,)]
+    assert warmups.held_until_s(CPU) == begun_s + 100
+    await warmups.tick(begun_s + 101, lambda _: True)
+    assert warmups.find("warmup-window").state is WarmupState.ENDED
+
+
+async def test_a_window_whose_model_fails_tries_again_until_it_closes(warmups: Warmups, cluster: Cluster) -> None:
+    begun_s = time.time()
+    cluster.outcome = ModelFailed("not just now")
+    await warmups.follow([scheduled(begun_s)])
+    await warmups.settled("warmup-window")
+    assert warmups.find("warmup-window").state is WarmupState.STARTING
+    cluster.outcome = placed(variant=CPU)
+    await warmups.tick(begun_s + 1, lambda _: False)
+    await warmups.settled("warmup-window")
+    assert warmups.find("warmup-window").state is WarmupState.READY
+
+
+async def test_a_window_that_was_ended_by_hand_stays_ended_and_across_a_restart(
+    warmups: Warmups, cluster: Cluster, path: Path
+) -> None:
+    begun_s, day_s = time.time(), 86_400.0
+    window = scheduled(begun_s, keep_warm_s=day_s)
+    await warmups.follow([window])
+    await warmups.end(window.id)
+    await warmups.tick(begun_s + day_s - 1, lambda _: True)
+    heir = await restored(cluster, path)
+    await heir.follow([window])
+    assert heir.find(window.id).state is WarmupState.ENDED
+    await heir.tick(begun_s + day_s + module.REMEMBERED_S + 1, lambda _: True)
+    assert heir.all() == ()
