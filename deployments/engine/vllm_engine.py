@@ -21,6 +21,7 @@ from catalog.catalog import VariantSpec
 from catalog.models import Task
 from catalog.replicas import StartStep
 from catalog.sources import is_local, locate
+from deployments.engine import fork_server
 from deployments.engine.base import EngineLoad, current_tokens
 from deployments.engine.mend import MendedApp
 
@@ -52,6 +53,9 @@ class VLLMEngine:
         on_step(StartStep.IMPORTING)
         location = locate(self._spec.source)
         _set_environment(self._spec, local=is_local(location))
+        if self._spec.settings.shape == "CPU":
+            # On GPUs it waits for a machine that proves it.
+            await asyncio.to_thread(fork_server.start)
         await asyncio.to_thread(importlib.import_module, "vllm.v1.engine.async_llm")
         await asyncio.to_thread(importlib.import_module, "vllm.entrypoints.openai.api_server")
         on_step(StartStep.LOADING)

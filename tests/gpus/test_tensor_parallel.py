@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from tests.integration.calls import chat
-from tests.server import PROJECT, RunningServer, model_entry, user_config, wait_gone
+from tests.server import PROJECT, RunningServer, alive, model_entry, user_config, wait_gone
 
 _BUNDLES = """
 import json, ray
@@ -32,13 +32,13 @@ def only_parallel_chat(document: dict[str, Any]) -> None:
 
 def bundles(server: RunningServer) -> list[list[dict[str, float]]]:
     """The bundles of each placement group of the server's cluster, as Ray tells them."""
-    commands = " ".join(word for process in server.processes(server.pid) for word in process.cmdline())
+    commands = " ".join(word for process in alive(server.processes(server.pid)) for word in process.cmdline())
     address = re.search(r"--gcs-address=(\S+)", commands)
     assert address is not None, "no raylet found"
     script = _BUNDLES.replace("ADDRESS", repr(address[1]))
     told = subprocess.run(
         [sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, timeout=60,
-        env={**os.environ, "RAY_ADDRESS": address[1]},
+        env={**os.environ, "RAY_AUTH_MODE": "token"},
     )  # fmt: skip
     assert told.returncode == 0, told.stderr[-2000:]
     return json.loads(told.stdout.strip().splitlines()[-1])
