@@ -1,6 +1,6 @@
 """What is remembered of a model's traffic: how long its pauses last, and at which times of day it works.
 
-A history has a fixed size (33 + 2 × 144 numbers), whatever the traffic, and is made of plain values, so that a store can
+A history has a fixed size (29 + 2 × 144 numbers), whatever the traffic, and is made of plain values, so that a store can
 keep it: `ArrivalHistory(**json.loads(text))` brings back what `json.dumps(history._asdict())` wrote.
 """
 
@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 # Pauses shorter than this are no pauses: no policy would stop an engine in one.
-MIN_GAP_S = 10.0
+MIN_GAP_S = 30.0
 GAP_GROWTH = 1.4
-# Upper ends of all bins but the last, in seconds: 10 s … 3.9 days.
-GAP_EDGES_S = tuple(MIN_GAP_S * GAP_GROWTH**i for i in range(32))
+# Upper ends of all bins but the last, in seconds: 30 s … 3.1 days.
+GAP_EDGES_S = tuple(MIN_GAP_S * GAP_GROWTH**i for i in range(28))
 NUM_GAP_BINS = len(GAP_EDGES_S) + 1
 # The newest pauses count: weights are halved when they add up to this.
 MAX_GAP_WEIGHT = 200.0

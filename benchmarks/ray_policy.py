@@ -41,10 +41,10 @@ class RayDefault:
         self._policy = autoscaling_policy._apply_autoscaling_config(autoscaling_policy.default_autoscaling_policy)
         self._state: dict[str, Any] = {}
         self._clock = _Clock()
-        self._reports: deque[int] = deque(maxlen=round(self._config.look_back_period_s / METRICS_INTERVAL_S))
+        self._reports: deque[float] = deque(maxlen=round(self._config.look_back_period_s / METRICS_INTERVAL_S))
 
     def decide(self, signals: Signals) -> Verdict:
-        self._reports.append(signals.ongoing)
+        self._reports.append(signals.mean_ongoing)
         context = SimpleNamespace(
             config=self._config,
             current_num_replicas=signals.num_ready,
@@ -63,6 +63,6 @@ class RayDefault:
         if not num_replicas:
             return math.inf
         since_s = self._state.get(SERVE_AUTOSCALING_DECISION_TIMESTAMP_KEY)
-        if any(self._reports) or since_s is None:
+        if max(self._reports) > 0 or since_s is None:
             return 0.0
         return max(0.0, since_s + self._config.downscale_delay_s - signals.now_s)

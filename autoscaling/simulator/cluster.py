@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 
+# Engines awake and asleep may ask for this many times the GPUs of a node before others are sent elsewhere.
+MAX_CLAIM_RATIO = 2.0
+
+
 class NodeType(NamedTuple):
     """A kind of node: its GPU type, how many, host memory that sleeping engines may use, list price."""
 
@@ -42,10 +46,11 @@ class Interval(NamedTuple):
 
 @dataclass(slots=True)
 class Node:
-    """One node; `loading_until_s` are the ends of the starts and wakes under way."""
+    """One node; `num_asleep` GPUs are those that its sleeping engines would take, `loading_until_s` are the ends of the starts and wakes under way."""
 
     num_free: int
     free_memory_gb: float
+    num_asleep: int = 0
     loading_until_s: list[float] = field(default_factory=list)
 
     def num_loading(self, now_s: float) -> int:
@@ -89,16 +94,18 @@ class Cluster:
         fitting = [i for i, node in enumerate(self.nodes) if node.num_free >= size.num_gpus]
         if not fitting:
             return None
-        place = min(fitting, key=lambda i: (self.nodes[i].num_free, i))
+        place = min(fitting, key=lambda i: (self._is_crowded(i), self.nodes[i].num_free, i))
         return self._take(place, size, now_s, size.fixed_start_s, size.start_s - size.fixed_start_s)
 
-    def wake(self, model: int, size: ModelSize, wake_s: float, now_s: float) -> Replica | None:
-        """A sleeping replica of the model, woken; None when none sleeps beside enough free GPUs."""
-        for sleeper in self.sleepers:
-            if sleeper.model == model and self.nodes[sleeper.node].num_free >= size.num_gpus:
-                self._forget(sleeper, size.weights_gb, now_s)
-                return self._take(sleeper.node, size, now_s, 0.0, wake_s)
-        return None
+    def sleepers_of(self, model: int) -> list[Sleeper]:
+        """The sleeping engines of a model, those beside the most free GPUs first."""
+        found = [sleeper for sleeper in self.sleepers if sleeper.model == model]
+        return sorted(found, key=lambda sleeper: -self.nodes[sleeper.node].num_free)
+
+    def wake(self, sleeper: Sleeper, size: ModelSize, wake_s: float, now_s: float) -> Replica:
+        """Wake an engine beside enough free GPUs; loads on its node share its bandwidth."""
+        self._forget(sleeper, size, now_s)
+        return self._take(sleeper.node, size, now_s, 0.0, wake_s)
 
     def release(self, replica: Replica, size: ModelSize, until_s: float) -> None:
         """Give the GPUs back; they count as held until `until_s`, when its last request ends."""
@@ -113,14 +120,21 @@ class Cluster:
         for sleeper in [s for s in self.sleepers if s.node == replica.node]:
             if node.free_memory_gb >= size.weights_gb:
                 break
-            self._forget(sleeper, sizes[sleeper.model].weights_gb, now_s)
+            self._forget(sleeper, sizes[sleeper.model], now_s)
         node.free_memory_gb -= size.weights_gb
+        node.num_asleep += size.num_gpus
         self.sleepers.append(Sleeper(model, replica.node, now_s))
 
     def finish(self, sizes: list[ModelSize], end_s: float) -> None:
         """Close the books of the engines that still sleep."""
         for sleeper in list(self.sleepers):
-            self._forget(sleeper, sizes[sleeper.model].weights_gb, end_s)
+            self._forget(sleeper, sizes[sleeper.model], end_s)
+
+    def _is_crowded(self, place: int) -> bool:
+        """Whether engines awake and asleep would rather have more GPUs of the node than it can give them in turn."""
+        node = self.nodes[place]
+        num_claimed = self.kind.num_gpus - node.num_free + node.num_asleep
+        return num_claimed >= MAX_CLAIM_RATIO * self.kind.num_gpus
 
     def _take(self, place: int, size: ModelSize, now_s: float, fixed_s: float, load_s: float) -> Replica:
         node = self.nodes[place]
@@ -129,7 +143,9 @@ class Cluster:
         node.loading_until_s.append(ready_s)
         return Replica(place, now_s, ready_s)
 
-    def _forget(self, sleeper: Sleeper, weights_gb: float, now_s: float) -> None:
+    def _forget(self, sleeper: Sleeper, size: ModelSize, now_s: float) -> None:
         self.sleepers.remove(sleeper)
-        self.nodes[sleeper.node].free_memory_gb += weights_gb
-        self.slept.append((sleeper.node, Interval(sleeper.slept_from_s, now_s, weights_gb)))
+        node = self.nodes[sleeper.node]
+        node.free_memory_gb += size.weights_gb
+        node.num_asleep -= size.num_gpus
+        self.slept.append((sleeper.node, Interval(sleeper.slept_from_s, now_s, size.weights_gb)))

@@ -14,7 +14,10 @@ from autoscaling.prewarm import is_expected
 
 
 class Signals(NamedTuple):
-    """What a policy may know at `now_s`: replicas that answer, that start, that were asked for; requests; idle time."""
+    """What a policy may know at `now_s`: replicas that answer, that start, that were asked for; requests; idle time.
+
+    `mean_ongoing` is the mean of running and queued requests since the tick before.
+    """
 
     now_s: float
     num_ready: int
@@ -23,6 +26,7 @@ class Signals(NamedTuple):
     running: int
     queued: int
     idle_s: float
+    mean_ongoing: float
 
     @property
     def ongoing(self) -> int:
@@ -112,7 +116,7 @@ class Kpa:
     def __init__(self, num_slots: int, max_replicas: int, tick_s: float) -> None:
         self._target = num_slots * self.TARGET_RATIO
         self._max_replicas = max_replicas
-        self._window: deque[int] = deque(maxlen=round(self.STABLE_S / tick_s))
+        self._window: deque[float] = deque(maxlen=round(self.STABLE_S / tick_s))
         self._panic_since_s: float | None = None
         self._panic_replicas = 0
         self._grace_until_s: float | None = None
@@ -121,7 +125,7 @@ class Kpa:
         if not signals.num_ready and not signals.num_target:
             self._window.clear()
             return Verdict(1) if signals.ongoing else Verdict(0, math.inf)
-        self._window.append(signals.ongoing)
+        self._window.append(signals.mean_ongoing)
         stable = math.ceil(sum(self._window) / len(self._window) / self._target)
         panic = math.ceil(self._window[-1] / self._target)
         wanted = max(stable, math.floor(signals.num_target / 2)) if stable < signals.num_target else stable

@@ -29,6 +29,8 @@ class RequestQueue:
         self._last_delayed_end_s = 0.0
         self.late: list[int] = []
         self.running = 0
+        # Mean number of running and waiting requests in the tick.
+        self.mean_ongoing = 0.0
 
     @property
     def queued(self) -> int:
@@ -39,11 +41,16 @@ class RequestQueue:
         if self._ends is None:
             if len(slots) == 1 and self._workload.peak_running[tick] <= slots[0][1]:
                 self.running = int(self._workload.num_running[tick])
+                self.mean_ongoing = float(self._workload.mean_running[tick])
                 return
             self._ends = self._running_at(tick)
+        before = len(self._ends) + len(self._waiting)
         self._follow(tick, slots)
         end_s = (tick + 1) * self._tick_s
         self.running = len(self._ends)
+        # Of requests that are followed one by one, the mean of start and end, and never less than nobody's waiting gives.
+        mean = (before + self.running + len(self._waiting)) / 2
+        self.mean_ongoing = max(mean, float(self._workload.mean_running[tick]))
         if not self._waiting and self._last_delayed_end_s <= end_s:
             self._ends = None
 

@@ -98,7 +98,7 @@ class Replay:
         num_arrivals = int(load.num_arrivals[tick])
         if num_arrivals and not state.num_target:
             first_s = float(load.arrival_s[load.first_index[tick]])
-            self._ask(index, Signals(first_s, 0, 0, 0, 0, 1, 0.0))
+            self._ask(index, Signals(first_s, 0, 0, 0, 0, 1, 0.0, 1.0))
         slots = self._slots(state, start_s)
         state.queue.advance(tick, slots)
         now_s = start_s + TICK_S
@@ -109,6 +109,7 @@ class Replay:
         signals = Signals(
             now_s, num_ready, state.num_target - num_ready, state.num_target,
             state.queue.running, state.queue.queued, now_s - state.busy_until_s,
+            state.queue.mean_ongoing,
         )  # fmt: skip
         ask_again_s = self._ask(index, signals)
         if is_busy or state.num_target > num_ready:
@@ -155,8 +156,38 @@ class Replay:
 
     def _started(self, index: int, now_s: float) -> Replica | None:
         state, size = self._states[index], self._sizes[index]
-        woken = None if self._wake_s is None else state.cluster.wake(index, size, self._wake_s, now_s)
-        return woken or state.cluster.start(size, now_s)
+        if self._wake_s is not None:
+            for sleeper in state.cluster.sleepers_of(index):
+                if self._has_room(state.cluster, sleeper.node, size.num_gpus, now_s):
+                    return state.cluster.wake(sleeper, size, self._wake_s, now_s)
+        return state.cluster.start(size, now_s)
+
+    def _has_room(self, cluster: Cluster, place: int, num_gpus: int, now_s: float) -> bool:
+        """Whether the node has free GPUs, after idle engines have been put to sleep for it: the longest idle first."""
+        node = cluster.nodes[place]
+        idle = [
+            (state.busy_until_s, other)
+            for other, state in enumerate(self._states)
+            if state.cluster is cluster and not (state.queue.running or state.queue.queued)
+            for replica in state.replicas
+            if replica.node == place and replica.ready_s <= now_s and state.busy_until_s < now_s
+        ]
+        idle_gpus = sum(self._sizes[other].num_gpus for _, other in idle)
+        if node.num_free + idle_gpus < num_gpus:
+            return False
+        for _, other in sorted(idle):
+            if node.num_free >= num_gpus:
+                break
+            self._evict(other, place, now_s)
+        return True
+
+    def _evict(self, index: int, place: int, now_s: float) -> None:
+        state, size = self._states[index], self._sizes[index]
+        replica = next(found for found in state.replicas if found.node == place and found.ready_s <= now_s)
+        state.replicas.remove(replica)
+        state.cluster.release(replica, size, now_s)
+        state.cluster.sleep(index, replica, size, now_s, self._sizes)
+        state.counts.append((now_s, len(state.replicas)))
 
     def _stop(self, index: int, now_s: float) -> None:
         """The replica that started last goes, when its share of the requests has ended; those that wait get its GPUs."""

@@ -35,11 +35,12 @@ class Workload:
 
     `arrival_s` in seconds from the trace's start, `service_s` from a request's first work to its last token.
     `num_arrivals[k]` arrive in tick k. If nobody ever waited, `num_running[k]` would run at the end of tick k and at
-    most `peak_running[k]` at any time in it. `first_index[k]` is the first request that arrives in tick k or later.
+    most `peak_running[k]` at any time in it, `mean_running[k]` on average. `first_index[k]` is the first request that arrives in tick k or later.
     """
 
     arrival_s: Floats
     service_s: Floats
+    mean_running: Floats
     num_arrivals: Ints
     num_running: Ints
     peak_running: Ints
@@ -101,11 +102,24 @@ def workload(arrival_s: Floats, service_s: Floats, tick_s: float, num_ticks: int
     return Workload(
         arrival_s=arrival_s,
         service_s=service_s,
+        mean_running=_means(arrival_s, departure_s, tick_s, num_ticks),
         num_arrivals=np.diff(first_index).astype(np.int32),
         num_running=running.astype(np.int32),
         peak_running=_peaks(arrival_s, departure_s, running, tick_s).astype(np.int32),
         first_index=first_index,
     )
+
+
+def _means(arrival_s: Floats, departure_s: Floats, tick_s: float, num_ticks: int) -> Floats:
+    """Mean number that runs in each tick: time in the system up to its end, less that up to its start."""
+    edges = np.arange(num_ticks + 1) * tick_s
+    return np.diff(_elapsed(arrival_s, edges) - _elapsed(departure_s, edges)) / tick_s
+
+
+def _elapsed(times_s: Floats, edges: Floats) -> Floats:
+    """For each edge, the sum of the time since each of the times before it."""
+    before = np.searchsorted(times_s, edges)
+    return before * edges - np.concatenate([[0.0], np.cumsum(times_s)])[before]
 
 
 def _peaks(arrival_s: Floats, departure_s: Floats, running: NDArray[np.int64], tick_s: float) -> NDArray[np.int64]:
