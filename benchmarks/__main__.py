@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import gateway
+from benchmarks import autoscaling, gateway
 
-BENCHMARKS = {"gateway": gateway.main}
+BENCHMARKS = {"gateway": gateway.main, "autoscaling": autoscaling.main}
 
 
 def main(arguments: list[str]) -> int:

@@ -47,9 +47,9 @@ class Mix(NamedTuple):
 MIXES = {
     mix.name: mix
     for mix in (
-        Mix("medium", 0.01, 8, 12, 24),
-        Mix("busy", 0.1, 4, 24, 48),
-        Mix("sparse", 0.001, 8, 12, 24),
+        Mix("medium", 0.01, 4, 12, 24),
+        Mix("busy", 0.1, 3, 24, 48),
+        Mix("sparse", 0.001, 4, 12, 24),
     )
 }
 

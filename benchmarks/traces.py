@@ -50,7 +50,9 @@ def token_lengths(folder: Path, pool: str) -> tuple[dict[str, Lengths], Lengths]
             found["", row["field"]].append(quantiles)
     means = {key: np.mean(rows, axis=0) for key, rows in found.items()}
     clients = {client for client, field in means if client and (client, "output_tokens") in means}
-    lengths = {c: (means[c, "input_tokens"], means[c, "output_tokens"]) for c in clients if (c, "input_tokens") in means}
+    lengths = {
+        c: (means[c, "input_tokens"], means[c, "output_tokens"]) for c in clients if (c, "input_tokens") in means
+    }
     return lengths, (means["", "input_tokens"], means["", "output_tokens"])
 
 

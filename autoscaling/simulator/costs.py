@@ -36,9 +36,7 @@ def outcome(run: Run, models: Sequence[SimulatedModel], from_s: float, until_s: 
         totals.append(int(np.sum(arrival_s >= from_s)))
         lates.append(int(np.sum(arrival_s[np.asarray(late, dtype=np.int64)] >= from_s)))
     request, mean = attainment(totals, lates)
-    gpu_s = sum(
-        held.amount * overlap_s(held, from_s, until_s) for cluster in run.clusters for _, held in cluster.held
-    )
+    gpu_s = sum(held.amount * overlap_s(held, from_s, until_s) for cluster in run.clusters for _, held in cluster.held)
     usd = sum(_node_usd(cluster, from_s, until_s) for cluster in run.clusters)
     return Outcome(gpu_s / 3600, usd, request, mean)
 

@@ -218,4 +218,6 @@ class Replay:
                 state.cluster.release(replica, state.model.size, end_s)
         for cluster in self._clusters:
             cluster.finish(self._sizes, end_s)
-        return Run([state.queue.late for state in self._states], [state.counts for state in self._states], self._clusters)
+        return Run(
+            [state.queue.late for state in self._states], [state.counts for state in self._states], self._clusters
+        )
