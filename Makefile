@@ -12,10 +12,10 @@ PY := .venv/bin/python
 TEST_ORDER := $(wildcard $(addprefix tests/,unit integration gpus engine conformance))
 TESTS = $(TEST_ORDER) $(filter-out $(TEST_ORDER) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
-.PHONY: help install serve test test-unit check fmt bench demo-models lock clean
+.PHONY: help install serve test test-unit check fmt bench bench-autoscaling demo-models lock clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '  make %-17s %s\n' "$$target" "$$text"; done
 
 install: ## make .venv from the lock file; PYTHON names the interpreter
 	@requirements/install.sh
@@ -42,6 +42,9 @@ fmt: install ## format the code and mend what ruff can mend
 
 bench: install ## run the benchmarks
 	$(PY) -m benchmarks $(ARGS)
+
+bench-autoscaling: install ## replay the traces through the scaling policies
+	$(PY) -m benchmarks autoscaling $(ARGS)
 
 demo-models: install ## train the embedded demo models again
 	$(PY) -m models.train_demo_chat $(ARGS)

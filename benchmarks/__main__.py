@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import cold_start, gateway
+from benchmarks import autoscaling, cold_start, gateway
 
-BENCHMARKS = {"gateway": gateway.main, "cold_start": cold_start.main}
+BENCHMARKS = {"gateway": gateway.main, "cold_start": cold_start.main, "autoscaling": autoscaling.main}
 
 
 def main(arguments: list[str]) -> int:
