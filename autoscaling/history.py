@@ -1,7 +1,7 @@
 """What is remembered of a model's traffic: how long its pauses last, and at which times of day it works.
 
-A history has a fixed size (29 + 2 × 144 numbers), whatever the traffic, and is made of plain values, so that a store can
-keep it: `ArrivalHistory(**json.loads(text))` brings back what `json.dumps(history._asdict())` wrote.
+A history has a fixed size (29 + 2 × 144 numbers), whatever the traffic, and is made of plain values, so that a store
+can keep it: `ArrivalHistory(**json.loads(text))` brings back what `json.dumps(history._asdict())` wrote.
 """
 
 from __future__ import annotations

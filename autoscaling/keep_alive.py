@@ -35,7 +35,7 @@ class KeepAliveRules:
 
     @property
     def break_even_s(self) -> float:
-        """Seconds of idling that cost as much as one cold start: the start holds the GPUs too, and makes someone wait."""
+        """Seconds of idling that cost as much as one cold start, which holds the GPUs too and makes someone wait."""
         return self.start_s + self.late_request_gpu_s / max(1, self.num_gpus)
 
 

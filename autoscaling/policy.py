@@ -1,8 +1,8 @@
 """How many replicas a variant should have: a pure function of what its replicas report.
 
 Up at once when there are more ongoing requests, tokens or KV cache than the replicas should carry; down to zero when
-every replica has been idle for the idle timeout and nothing is expected; down by one at a time once the rest could carry
-the load of the last minutes with a fifth to spare.
+every replica has been idle for the idle timeout and nothing is expected; down by one at a time once the rest could
+carry the load of the last minutes with a fifth to spare.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ray Serve's own default scaling policy, as the controller calls it, for the simulator.
 
-Private imports, of Ray 2.60: the controller wraps the public `default_autoscaling_policy` in `_apply_autoscaling_config`
-(factors, delays) before it bounds the result, and there is no public way to get the whole. The delays are measured with
-`time.time()`, so the module's `time` is replaced by a clock that the simulator sets.
+Private imports, of Ray 2.60: the controller wraps the public `default_autoscaling_policy` in
+`_apply_autoscaling_config` (factors, delays) before it bounds the result, and there is no public way to get the whole.
+The delays are measured with `time.time()`, so the module's `time` is replaced by a clock that the simulator sets.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Clock:
 
 
 class RayDefault:
-    """Ray's default policy for one model. Everything but the target, scale to zero and `max_replicas` is its default."""
+    """Ray's default policy for one model. All but the target, scale to zero and `max_replicas` is its default."""
 
     def __init__(self, target_ongoing_requests: float, max_replicas: int) -> None:
         self._config = AutoscalingConfig(
@@ -53,7 +53,7 @@ class RayDefault:
             policy_state=self._state,
         )
         self._clock.now_s = signals.now_s
-        autoscaling_policy.time = cast(Any, self._clock)
+        autoscaling_policy.time = cast(Any, self._clock)  # pyright: ignore[reportPrivateImportUsage]
         num_replicas, self._state = self._policy(cast(AutoscalingContext, context))
         num_replicas = min(num_replicas, self._config.max_replicas)
         return Verdict(num_replicas, self._ask_again_s(signals, num_replicas))

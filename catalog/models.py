@@ -140,6 +140,17 @@ class LifecycleSettings(Settings):
     idle_timeout_s: float = Field(
         default=300, ge=1, le=86_400, description="Time without a request before the last replica goes."
     )
+    min_idle_timeout_s: float | None = Field(
+        default=None,
+        ge=1,
+        le=86_400,
+        description="Set it to have the idle time learned from the model's own pauses, between this and"
+        " `idle_timeout_s`; without it the idle time is `idle_timeout_s`.",
+    )
+    prewarm: bool = Field(
+        default=False,
+        description="Whether the model is started ahead of the times of day at which its past days had requests.",
+    )
     cold_start_timeout_s: float = Field(
         default=600, ge=1, le=7_200, description="Longest wait of a request for a start."
     )
@@ -152,6 +163,12 @@ class LifecycleSettings(Settings):
         le=600,
         description="Wait after a failed start before the next try; doubles with each failure, up to 300.",
     )
+
+    @model_validator(mode="after")
+    def _idle_bounds(self) -> LifecycleSettings:
+        if self.min_idle_timeout_s is not None and self.min_idle_timeout_s > self.idle_timeout_s:
+            raise ValueError("min_idle_timeout_s: must not be above idle_timeout_s")
+        return self
 
 
 class AdapterPool(Settings):

@@ -3,39 +3,49 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from ray.serve.config import AutoscalingContext
 
-from autoscaling.policy import ReplicaLoad, ScalingRules, decide
+from autoscaling.policy import Needs, ReplicaLoad, ScalingRules, decide, num_needed
 
 logger = logging.getLogger("ray.serve")
 
 
+# A KV cache that is fuller than this preempts requests, which then wait for their prefill again.
+TARGET_KV_RATIO = 0.9
+
+
 class ServePolicy:
-    """Called by the Serve controller for a variant at each of its ticks."""
+    """Called by the Serve controller for a variant at each of its ticks; what it needed lately is Serve's to keep."""
 
     def __init__(self, idle_timeout_s: float, target_ongoing_requests: float) -> None:
         self._idle_timeout_s = idle_timeout_s
         self._target_ongoing_requests = target_ongoing_requests
 
     def __call__(self, ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
+        loads, queued = replica_loads(ctx), ctx.total_queued_requests or 0
         rules = ScalingRules(
-            idle_timeout_s=self._idle_timeout_s,
+            # Replicas are told of a learned time, or of another one, without being replaced.
+            idle_timeout_s=max(_newest(ctx, "idle_timeout_s").values(), default=self._idle_timeout_s),
+            target_kv_ratio=TARGET_KV_RATIO,
             target_ongoing_requests=self._target_ongoing_requests,
             max_replicas=ctx.capacity_adjusted_max_replicas,
             min_replicas=ctx.capacity_adjusted_min_replicas,
         )
-        decision = decide(rules, replica_loads(ctx), ctx.target_num_replicas, ctx.total_queued_requests or 0)
+        needs = Needs(*(ctx.policy_state or {}).get("needs", ()))
+        needs = needs.with_need(num_needed(rules, loads, queued), time.time(), rules.shrink_after_s)
+        decision = decide(rules, loads, ctx.target_num_replicas, queued, needs=needs)
         if decision.num_replicas != ctx.target_num_replicas:
             logger.info("%s: %s replicas: %s", ctx.app_name, decision.num_replicas, decision.reason)
-        return decision.num_replicas, {}
+        return decision.num_replicas, {"needs": tuple(needs)}
 
 
 def replica_loads(ctx: AutoscalingContext) -> list[ReplicaLoad]:
     """The newest report of each running replica that has reported."""
-    running, idle = (_newest(ctx, name) for name in ("running", "idle_s"))
-    return [ReplicaLoad(running[replica], idle.get(replica, 0.0)) for replica in running]
+    running, idle, kv = (_newest(ctx, name) for name in ("running", "idle_s", "kv_ratio"))
+    return [ReplicaLoad(running[replica], idle.get(replica, 0.0), kv_ratio=kv.get(replica, 0.0)) for replica in running]
 
 
 def _newest(ctx: AutoscalingContext, metric: str) -> dict[Any, float]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-
 # Engines awake and asleep may ask for this many times the GPUs of a node before others are sent elsewhere.
 MAX_CLAIM_RATIO = 2.0
 
@@ -46,7 +45,11 @@ class Interval(NamedTuple):
 
 @dataclass(slots=True)
 class Node:
-    """One node; `num_asleep` GPUs are those that its sleeping engines would take, `loading_until_s` are the ends of the starts and wakes under way."""
+    """One node.
+
+    `num_asleep` GPUs are those that its sleeping engines would take, `loading_until_s` are the ends of the starts and
+    wakes under way.
+    """
 
     num_free: int
     free_memory_gb: float

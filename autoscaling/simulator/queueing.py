@@ -48,7 +48,7 @@ class RequestQueue:
         self._follow(tick, slots)
         end_s = (tick + 1) * self._tick_s
         self.running = len(self._ends)
-        # Of requests that are followed one by one, the mean of start and end, and never less than nobody's waiting gives.
+        # Of requests that are followed one by one, the mean of start and end; never less than without any waiting.
         mean = (before + self.running + len(self._waiting)) / 2
         self.mean_ongoing = max(mean, float(self._workload.mean_running[tick]))
         if not self._waiting and self._last_delayed_end_s <= end_s:

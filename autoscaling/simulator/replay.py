@@ -190,7 +190,7 @@ class Replay:
         state.counts.append((now_s, len(state.replicas)))
 
     def _stop(self, index: int, now_s: float) -> None:
-        """The replica that started last goes, when its share of the requests has ended; those that wait get its GPUs."""
+        """The replica that started last goes when its share of the requests has ended; who waits gets its GPUs."""
         state, size = self._states[index], self._sizes[index]
         replica = max(state.replicas, key=lambda found: found.ready_s)
         state.replicas.remove(replica)

@@ -21,7 +21,7 @@ MAX_SHAPE = 20.0
 
 
 class RateWindow(NamedTuple):
-    """One window of a rate trace: `start_s`, mean `rate_rps`, family `G`amma or `W`eibull of the gaps, and its shape."""
+    """One window of a rate trace: start, mean rate, family of the gaps (`G`amma or `W`eibull) and its shape."""
 
     start_s: float
     rate_rps: float
@@ -35,7 +35,8 @@ class Workload:
 
     `arrival_s` in seconds from the trace's start, `service_s` from a request's first work to its last token.
     `num_arrivals[k]` arrive in tick k. If nobody ever waited, `num_running[k]` would run at the end of tick k and at
-    most `peak_running[k]` at any time in it, `mean_running[k]` on average. `first_index[k]` is the first request that arrives in tick k or later.
+    most `peak_running[k]` at any time in it, `mean_running[k]` on average. `first_index[k]` is the first request that
+    arrives in tick k or later.
     """
 
     arrival_s: Floats
@@ -112,7 +113,7 @@ def workload(arrival_s: Floats, service_s: Floats, tick_s: float, num_ticks: int
 
 def _means(arrival_s: Floats, departure_s: Floats, tick_s: float, num_ticks: int) -> Floats:
     """Mean number that runs in each tick: time in the system up to its end, less that up to its start."""
-    edges = np.arange(num_ticks + 1) * tick_s
+    edges: Floats = np.arange(num_ticks + 1, dtype=np.float64) * tick_s
     return np.diff(_elapsed(arrival_s, edges) - _elapsed(departure_s, edges)) / tick_s
 
 

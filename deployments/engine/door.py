@@ -39,10 +39,14 @@ class AdapterLeases(Protocol):
 
 
 class Tally:
-    """Requests inside the replica, and since when there have been none (monotonic seconds)."""
+    """Requests inside the replica, and since when there have been none (monotonic seconds).
+
+    `used_at_s` is when a request last came or went, seconds since the epoch; 0 for never.
+    """
 
     def __init__(self) -> None:
         self.running = 0
+        self.used_at_s = 0.0
         self.restart_idle_time()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -51,11 +55,13 @@ class Tally:
     def one(self) -> Iterator[None]:
         """Count one request for as long as the block runs."""
         self.running += 1
+        self.used_at_s = time.time()
         self._empty.clear()
         try:
             yield
         finally:
             self.running -= 1
+            self.used_at_s = time.time()
             if self.running == 0:
                 self.restart_idle_time()
                 self._empty.set()

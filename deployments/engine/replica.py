@@ -27,6 +27,7 @@ from deployments.engine.adapters import AdapterShelf
 from deployments.engine.base import Engine
 from deployments.engine.door import Door, Tally
 from deployments.engine.emulator import EmulatedEngineServer
+from deployments.manager.view import StayTerms
 
 logger = logging.getLogger("ray.serve")
 
@@ -59,7 +60,7 @@ class EngineReplica:
         )
         self._changed = asyncio.Event()
         self._door: Door | None = None
-        self._held_until_s = 0.0
+        self._terms = StayTerms(0.0, spec.lifecycle.idle_timeout_s)
         self._tasks = [asyncio.create_task(self._keep_reporting())]
         try:
             await self._start()
@@ -106,6 +107,7 @@ class EngineReplica:
             running=load.running,
             waiting=load.waiting,
             kv_usage_ratio=load.kv_usage_ratio,
+            used_at_s=self._tally.used_at_s,
             adapters=self._shelf.names if self._shelf else (),
             busy_adapters=self._shelf.busy_names if self._shelf else (),
         )
@@ -121,7 +123,7 @@ class EngineReplica:
 
     async def _send(self) -> None:
         try:
-            self._held_until_s = await asyncio.wait_for(self._manager.report.remote(self._snapshot()), 5)
+            self._terms = await asyncio.wait_for(self._manager.report.remote(self._snapshot()), 5)
         except Exception as error:
             # The manager may be restarting; it learns of this replica from the next report.
             logger.warning("report to the manager failed: %s", type(error).__name__)
@@ -164,9 +166,14 @@ class EngineReplica:
             return self._snapshot()
 
     def record_autoscaling_stats(self) -> dict[str, float]:
-        """For Serve's autoscaler: requests in this replica, and seconds without one (0 while a warm-up keeps it)."""
-        is_held = time.time() < self._held_until_s
-        return {"running": float(self._tally.running), "idle_s": 0.0 if is_held else self._tally.idle_s}
+        """For Serve's autoscaler (`deployments.scaling`); a replica that is kept does not count as idle."""
+        is_held = time.time() < self._terms.held_until_s
+        return {
+            "running": float(self._tally.running),
+            "idle_s": 0.0 if is_held else self._tally.idle_s,
+            "idle_timeout_s": self._terms.idle_timeout_s,
+            "kv_ratio": self._engine.load().kv_usage_ratio,
+        }
 
     async def check_health(self) -> None:
         if not self._engine.is_alive():

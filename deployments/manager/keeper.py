@@ -70,6 +70,11 @@ class VariantKeeper:
         return sum(report.running + report.waiting for report in self.replicas.values())
 
     @property
+    def expected_start_s(self) -> float:
+        """What its next start should take, from its own past ones."""
+        return self._expected_s or FIRST_GUESS_S
+
+    @property
     def has_room(self) -> bool:
         """Whether a ready replica has fewer ongoing requests than it should carry."""
         most = self.spec.settings.target_ongoing_requests
@@ -325,7 +330,7 @@ class VariantKeeper:
             state=self._state,
             step=step,
             since_s=self._since_s,
-            expected_start_s=round(self._expected_s or FIRST_GUESS_S, 1),
+            expected_start_s=round(self.expected_start_s, 1),
             num_starts=self._num_starts,
             last_start=self._last_start,
             last_error=self._failure.reason if self._failure else "",

@@ -87,11 +87,19 @@ class Keepers:
         """Whether every variant that is deployed has a replica that has reported."""
         return all(keeper.replicas for keeper in self if keeper.is_deployed)
 
-    def take(self, report: ReplicaReport) -> None:
-        """Note what a replica says of itself; one that belongs to no variant is ignored."""
+    def is_up(self, target: Target) -> bool:
+        """Whether a variant of the target has a replica, is being started, or may not be started."""
+        return any(
+            keeper.replicas or keeper.is_blocked or keeper.state is VariantState.SCHEDULING
+            for keeper in self.of(target)
+        )
+
+    def take(self, report: ReplicaReport) -> VariantKeeper | None:
+        """Note what a replica says of itself. Returns its variant's keeper, or None when it belongs to no variant."""
         keeper = self._keepers.get(report.variant)
         if keeper is not None:
             keeper.take(report)
+        return keeper
 
     def forget_silent(self) -> None:
         """Drop replicas that have not reported for long."""

@@ -22,11 +22,12 @@ from catalog.settings import CatalogSettings
 from catalog.sources import PROJECT
 from catalog.warmups import Warmup
 from deployments.manager.cluster_view import ClusterView
+from deployments.manager.habits import Habits
 from deployments.manager.keepers import Keepers
 from deployments.manager.registry import Registry
 from deployments.manager.serve_control import ServeControl
 from deployments.manager.store import Kind, Store
-from deployments.manager.view import FleetView, Placed
+from deployments.manager.view import FleetView, Placed, StayTerms
 from deployments.manager.warmups import Warmups
 
 logger = logging.getLogger("ray.serve")
@@ -38,6 +39,8 @@ HOUSEKEEPING_INTERVAL_S = 1.0
 # Replicas report once a second, so a new manager knows of those that run by then.
 HEAR_TIMEOUT_S = 2.5
 HEAR_POLL_S = 0.05
+# A replica whose requests are expected is held this much beyond each of its reports.
+EXPECTED_HOLD_S = 10.0
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -85,6 +88,7 @@ class ModelManager:
         if is_first:
             self._store = Store(PROJECT / settings.store)
             self._registry = Registry(self._store)
+            self._habits = Habits(self._store)
             self._cluster_view = ClusterView(settings.launcher_config)
             self._warmups = Warmups(self._store, self._ensure_warmup, self._changed)
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
@@ -106,6 +110,7 @@ class ModelManager:
             for keeper in self._keepers.of(target) if target else ():
                 keeper.forbid_start()
         await self._warmups.restore()
+        await self._habits.restore()
         self._changed()
 
     async def _hear_replicas(self) -> None:
@@ -119,12 +124,25 @@ class ModelManager:
         while True:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
             self._keepers.forget_silent()
+            self._prewarm(time.time())
             try:
                 await self._warmups.follow(self._scheduled(time.time()))
                 await self._warmups.tick(time.time(), self._keepers.is_ready)
+                await self._habits.save(time.time())
             except StoreUnavailable:
                 # The store has logged it; the next tick tries again.
                 continue
+
+    def _prewarm(self, now_s: float) -> None:
+        """Start models whose past days make requests likely soon, each on the variant that `auto` takes."""
+        assert self._catalog is not None
+        for target in self._catalog.targets():
+            first = self._keepers.of(target)[0]
+            if target.adapter is not None or not target.lifecycle.prewarm or self._keepers.is_up(target):
+                continue
+            if self._habits.is_expected(first.spec, first.expected_start_s, now_s, is_warm=False):
+                logger.info("%s is started ahead of requests that its past days make likely", target.name)
+                self._do(self._start_quietly(target))
 
     def _scheduled(self, now_s: float) -> Iterator[Warmup]:
         """The warm-ups whose window is open."""
@@ -153,10 +171,18 @@ class ModelManager:
 
     # Called by engine replicas
 
-    async def report(self, report: ReplicaReport) -> float:
-        """Take what a replica says of itself. Returns until when it must not leave for being idle, epoch seconds."""
-        self._keepers.take(report)
-        return self._warmups.held_until_s(report.variant)
+    async def report(self, report: ReplicaReport) -> StayTerms:
+        """Take what a replica says of itself. Returns for how long it stays."""
+        keeper = self._keepers.take(report)
+        if keeper is None:
+            return StayTerms(0.0, 0.0)
+        spec, now_s = keeper.spec, time.time()
+        if report.used_at_s:
+            self._habits.note_use(spec.model, report.used_at_s)
+        held_until_s = self._warmups.held_until_s(report.variant)
+        if self._habits.is_expected(spec, keeper.expected_start_s, now_s, is_warm=True):
+            held_until_s = max(held_until_s, now_s + EXPECTED_HOLD_S)
+        return StayTerms(held_until_s, self._habits.idle_timeout_s(spec, keeper.expected_start_s))
 
     # Called by gateways
 

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     PROMOTION = "promotion"
     STOP = "stop"
     WARMUP = "warmup"
+    HISTORY = "history"
 
 
 class Store:

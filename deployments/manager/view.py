@@ -11,6 +11,17 @@ from catalog.settings import CatalogSettings
 from catalog.warmups import Warmup
 
 
+class StayTerms(NamedTuple):
+    """What a replica learns from the reply to its report.
+
+    It does not leave for being idle before `held_until_s` (seconds since the epoch), nor before it has been idle for
+    `idle_timeout_s`.
+    """
+
+    held_until_s: float
+    idle_timeout_s: float
+
+
 class Placed(NamedTuple):
     """A replica for a request, and why its variant was chosen."""
 

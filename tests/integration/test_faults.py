@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 
 import httpx
 import psutil
@@ -90,11 +89,10 @@ def test_clients_that_leave_leave_nothing_running(server: RunningServer) -> None
     for stream in streams:
         next(stream)
     wait_until(lambda: server.status("fast")["num_running"] == 50, 10, "all run")
-    begun_s = time.monotonic()
     for stream in streams:
         stream.close()
-    wait_until(lambda: server.status("fast")["num_running"] == 0, 10, "none runs")
-    assert time.monotonic() - begun_s < 5
+    # They would have gone on for 50 s.
+    wait_until(lambda: server.status("fast")["num_running"] == 0, 15, "none runs")
 
 
 def test_a_client_that_leaves_while_its_model_starts_harms_nobody(server: RunningServer) -> None:

@@ -16,6 +16,7 @@ def context(metrics: dict[str, dict[str, list[float]]] | None = None, **changes:
     fields = {
         "raw_metrics": raw, "running_replicas": ["r1", "r2"], "target_num_replicas": 1, "total_queued_requests": 0,
         "capacity_adjusted_min_replicas": 0, "capacity_adjusted_max_replicas": 4, "app_name": "model-x",
+        "policy_state": None,
     }  # fmt: skip
     return SimpleNamespace(**{**fields, **changes})
 
@@ -34,12 +35,35 @@ def test_the_policy_answers_with_a_number_within_serves_bounds() -> None:
     policy = ServePolicy(idle_timeout_s=300, target_ongoing_requests=2)
     busy = {"running": {"r1": [100.0]}, "idle_s": {"r1": [0.0]}}
     idle = {"running": {"r1": [0.0]}, "idle_s": {"r1": [300.0]}}
-    assert policy(context(busy)) == (4, {})
-    assert policy(context(idle)) == (0, {})
-    assert policy(context(idle, capacity_adjusted_min_replicas=1)) == (1, {})
+    assert policy(context(busy))[0] == 4
+    assert policy(context(idle))[0] == 0
+    assert policy(context(idle, capacity_adjusted_min_replicas=1))[0] == 1
 
 
 def test_a_queued_call_wakes_a_cold_variant() -> None:
     policy = ServePolicy(idle_timeout_s=300, target_ongoing_requests=2)
-    assert policy(context(target_num_replicas=0, total_queued_requests=1)) == (1, {})
-    assert policy(context(target_num_replicas=0, total_queued_requests=None)) == (0, {})
+    assert policy(context(target_num_replicas=0, total_queued_requests=1))[0] == 1
+    assert policy(context(target_num_replicas=0, total_queued_requests=None))[0] == 0
+
+
+def test_an_idle_time_that_replicas_were_told_of_counts_before_the_configured_one() -> None:
+    policy = ServePolicy(idle_timeout_s=300, target_ongoing_requests=2)
+    idle = {"running": {"r1": [0.0]}, "idle_s": {"r1": [60.0]}, "idle_timeout_s": {"r1": [50.0]}}
+    assert policy(context(idle))[0] == 0
+    assert policy(context({**idle, "idle_timeout_s": {"r1": [3600.0]}}))[0] == 1
+
+
+def test_a_full_kv_cache_asks_for_another_replica() -> None:
+    policy = ServePolicy(idle_timeout_s=300, target_ongoing_requests=100)
+    full = {"running": {"r1": [3.0]}, "idle_s": {"r1": [0.0]}, "kv_ratio": {"r1": [0.97]}}
+    assert policy(context(full))[0] == 2
+
+
+def test_what_was_needed_a_moment_ago_keeps_a_replica_through_a_lull() -> None:
+    policy = ServePolicy(idle_timeout_s=300, target_ongoing_requests=2)
+    burst = {"running": {"r1": [2.0], "r2": [2.0]}, "idle_s": {"r1": [0.0], "r2": [0.0]}}
+    lull = {"running": {"r1": [1.0], "r2": [0.0]}, "idle_s": {"r1": [0.0], "r2": [1.0]}}
+    num_replicas, state = policy(context(burst, target_num_replicas=2))
+    assert num_replicas == 2
+    assert policy(context(lull, target_num_replicas=2, policy_state=state))[0] == 2
+    assert policy(context(lull, target_num_replicas=2))[0] == 1

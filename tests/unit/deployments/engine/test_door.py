@@ -150,7 +150,7 @@ async def test_a_refused_request_is_not_counted() -> None:
 
 async def test_a_replica_is_idle_only_without_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     now_s = 100.0
-    monkeypatch.setattr("deployments.engine.door.time", SimpleNamespace(monotonic=lambda: now_s))
+    monkeypatch.setattr("deployments.engine.door.time", SimpleNamespace(monotonic=lambda: now_s, time=lambda: now_s))
     tally = Tally()
     now_s = 105.0
     assert tally.idle_s == 5.0

@@ -354,13 +354,13 @@ async def test_a_model_is_stopped_under_its_requests_only_if_asked_to_drain(mana
 
 async def test_a_warm_model_is_held_until_its_warmup_ends_or_it_is_stopped(manager: Any) -> None:
     await reconfigure(manager)
-    assert await manager.report(report()) == 0
+    assert (await manager.report(report())).held_until_s == 0
     warmup = await manager.warm_up(CHAT, (f"{CHAT}@CPU",), 60, wait=True)
     assert warmup.keep_until_s is not None
-    assert await manager.report(report()) == warmup.keep_until_s
+    assert (await manager.report(report())).held_until_s == warmup.keep_until_s
     assert isinstance(await manager.deregister(CHAT), ModelInUse)
     assert await manager.stop(CHAT) is None
-    assert await manager.report(report()) == 0
+    assert (await manager.report(report())).held_until_s == 0
     assert isinstance(await manager.warm_up(CHAT, (f"{CHAT}@CPU",), 60, wait=False), ModelStopped)
 
 
@@ -370,4 +370,4 @@ async def test_a_model_kept_warm_stays_so_across_a_restart_of_the_manager(manage
     warmup = await manager.warm_up(CHAT, (f"{CHAT}@CPU",), 60, wait=True)
     heir = new_manager(tmp_path)
     await reconfigure(heir)
-    assert await heir.report(report()) == warmup.keep_until_s
+    assert (await heir.report(report())).held_until_s == warmup.keep_until_s
