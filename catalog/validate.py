@@ -11,7 +11,7 @@ from catalog.loading import ConfigError, load
 
 
 def main(arguments: list[str]) -> int:
-    """Print one line, and one about models whose fit cannot be checked here; 0 when the file is right, 1 when it is not, 2 for a wrong call."""
+    """Print one line, and one of models whose fit cannot be told here; 0 when the file is right, 1 when it is not, 2 for a wrong call."""
     if len(arguments) != 1:
         print("usage: python -m catalog.validate serve_config.yaml", file=sys.stderr)
         return 2
@@ -24,9 +24,7 @@ def main(arguments: list[str]) -> int:
     targets = list(Catalog(config.catalog).targets())
     print(f"{arguments[0]}: {len(targets)} models, adapters and checkpoints; listens on {config.host}:{config.port}")
     if unchecked:
-        print(
-            f"{arguments[0]}: not checked whether they fit, for their weights are not on this machine: {_few(unchecked)}"
-        )
+        print(f"{arguments[0]}: fit not checked, weights not on this machine: {_few(unchecked)}")
     return 0
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ray.autoscaler._private.util import prepare_config, validate_config
 
 from autoscaling.cluster import Cluster, Footing, Node, NodeType
 from autoscaling.placement import place
@@ -32,6 +31,8 @@ def cluster(config: dict[str, Any]) -> Cluster:
 
 
 def test_rays_own_validator_takes_it(config: dict[str, Any]) -> None:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
     validate_config(prepare_config(config))
 
 
