@@ -115,7 +115,7 @@ class Architecture:
         return self._num_embedding_weights * dtype_bytes + self._num_layer_weights * bits // 8
 
     def adapter_bytes(self, rank: int, tensor_parallel_size: int, dtype_bytes: int) -> int:
-        """Bytes of one adapter's slot on each GPU: A and B of rank `rank` for the seven projections of a dense layer.
+        """Bytes of one adapter's slot on each GPU: A and B of rank `rank` for a dense layer's seven projections.
 
         Of a layer with experts only attention counts. With tensor parallelism vLLM splits one of A and B and repeats the
         other; here both count as split.

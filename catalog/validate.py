@@ -11,7 +11,10 @@ from catalog.loading import ConfigError, load
 
 
 def main(arguments: list[str]) -> int:
-    """Print one line, and one of models whose fit cannot be told here; 0 when the file is right, 1 when it is not, 2 for a wrong call."""
+    """Print one line, and one of models whose fit cannot be told here.
+
+    Returns 0 when the file is right, 1 when it is not, 2 for a wrong call.
+    """
     if len(arguments) != 1:
         print("usage: python -m catalog.validate serve_config.yaml", file=sys.stderr)
         return 2

@@ -55,8 +55,8 @@ def test_a_token_of_llama_70b_takes_320_kib() -> None:
 
 def test_a_variant_that_is_too_small_is_told_by_how_much_and_what_would_do() -> None:
     assert found("H100") == (
-        "the model needs at least 141.9 GiB (weights 131.4, KV cache of 32768 tokens 10.0, engine 0.5) and H100 has 72.9:"
-        " 69.1 GiB short; H100:2 would do"
+        "the model needs at least 141.9 GiB (weights 131.4, KV cache of 32768 tokens 10.0, engine 0.5) and H100 has"
+        " 72.9: 69.1 GiB short; H100:2 would do"
     )
 
 
