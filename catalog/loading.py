@@ -28,12 +28,13 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """The parts of a Serve configuration that raymux reads."""
+    """The parts of a Serve configuration that raymux reads; `catalog_at` is the YAML path of the catalog."""
 
     catalog: CatalogSettings
     gateway: GatewaySettings
     host: str
     port: int
+    catalog_at: str
 
 
 def load(path: Path) -> ServeConfig:
@@ -53,7 +54,7 @@ def load(path: Path) -> ServeConfig:
     _check_host(host)
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise ConfigError("http_options.port: expected a number from 1 to 65535")
-    return ServeConfig(catalog, settings, host, port)
+    return ServeConfig(catalog, settings, host, port, f"{manager_at}.user_config")
 
 
 def parse(model: type[_SettingsT], value: Any, at: str) -> _SettingsT:

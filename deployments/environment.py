@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import socket
 from pathlib import Path
 
@@ -76,3 +77,14 @@ def _is_taken(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def exports() -> str:
+    """The fast path's environment as shell commands, for nodes whose Ray is started by hand or by `ray up`."""
+    environment = serve_environment(fast_path=True)
+    changed = {name: value for name, value in environment.items() if os.environ.get(name) != value}
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(changed.items()))
+
+
+if __name__ == "__main__":
+    print(exports())

@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 
 from catalog.catalog import Catalog
+from catalog.fit_check import require_fit
 from catalog.loading import ConfigError, ServeConfig, load
 from catalog.sources import PROJECT, SourceNotFound, locate
 from deployments.environment import serve_environment
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> int:
     try:
         config = load(options.config)
         _require_sources(config)
+        require_fit(config.catalog, config.catalog_at)
         _require_free_port(config.host, config.port)
     except ConfigError as error:
         print(f"{options.config}: {error}", file=sys.stderr)

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from autoscaling.placement import place
 from catalog.catalog import VariantSpec
+from catalog.gpus import MEMORY_OF_SHARE_RATIO
 from catalog.models import Task
 from catalog.replicas import StartStep
 from catalog.sources import is_local, locate
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ray.serve")
 
-# The rest is for what an engine takes outside its own accounting: its CUDA context and graphs.
-MEMORY_OF_SHARE_RATIO = 0.9
 # The linear layers of a transformer block, which are what adapters are made of.
 CPU_ADAPTER_MODULES = (
     "q_proj", "k_proj", "v_proj", "qkv_proj", "o_proj", "out_proj", "gate_proj", "up_proj", "gate_up_proj", "down_proj",

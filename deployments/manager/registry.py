@@ -9,6 +9,7 @@ from typing import Any
 
 from catalog.catalog import Catalog, Target
 from catalog.errors import InvalidRequest, ModelExists, ModelInUse, PermissionDenied
+from catalog.fit_check import misfits
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings
 from catalog.registry import Entry, parse_entry, with_entries, with_fitting_entries
 from catalog.settings import CatalogSettings
@@ -58,6 +59,7 @@ class Registry:
             except ValueError as error:
                 raise InvalidRequest(f"{entry.name} cannot be registered: {error}", param="name") from None
             await asyncio.to_thread(_require_servable, entry, configured.runtime_sources)
+            await asyncio.to_thread(_require_fit, Catalog(merged).find(entry.name))
             await self._store.put(Kind.MODEL, entry.name, entry.model_dump(mode="json"))
             self._entries = entries
             return Catalog(merged)
@@ -93,6 +95,17 @@ def _require_servable(entry: Entry, roots: tuple[str, ...]) -> None:
         )
     try:
         require_complete(folder, "adapter_config.json" if _is_adapter(entry) else "config.json")
+    except WeightsIncomplete as error:
+        raise InvalidRequest(f"source: {error}", param="source") from None
+
+
+def _require_fit(target: Target | None) -> None:
+    """Raise InvalidRequest when a variant cannot hold the weights. An adapter's base was checked when it was added."""
+    if target is None or target.adapter is not None:
+        return
+    try:
+        for index, reason in misfits(target):
+            raise InvalidRequest(f"variants.{index}: {reason}", param=f"variants.{index}")
     except WeightsIncomplete as error:
         raise InvalidRequest(f"source: {error}", param="source") from None
 
