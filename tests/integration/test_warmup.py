@@ -105,9 +105,9 @@ def test_a_killed_controller_loses_no_warmup_and_no_stream(server: RunningServer
 
 def test_a_schedule_keeps_its_model_without_a_request_until_it_is_ended(server: RunningServer) -> None:
     server.wait_for_state("by-the-clock", "ready", 60)
-    listed = httpx.get(f"{server.url}/v1/warmup", timeout=10).json()["data"]
+    listed = CLIENT.get(f"{server.url}/v1/warmup").json()["data"]
     (scheduled,) = [entry for entry in listed if entry["model"] == "by-the-clock" and entry["state"] == "ready"]
     assert scheduled["scheduled"]
-    httpx.delete(f"{server.url}/v1/warmup/{scheduled['id']}", timeout=10).raise_for_status()
+    CLIENT.delete(f"{server.url}/v1/warmup/{scheduled['id']}").raise_for_status()
     server.wait_for_state("by-the-clock", "cold", 60)
     assert chat(server, "by-the-clock").status_code == 200
