@@ -18,6 +18,7 @@ import yaml
 from ray._private import state
 
 from autoscaling.cluster import Cluster, Node, NodeType, Resources
+from catalog.errors import ModelLoading
 
 logger = logging.getLogger("ray.serve")
 
@@ -36,13 +37,22 @@ class ClusterView:
         self._reading: asyncio.Task[Cluster] | None = None
 
     async def look(self) -> Cluster:
-        """The cluster as it was at most half a second ago. Callers that come together share one reading."""
+        """The cluster as it was at most half a second ago. Callers that come together share one reading.
+
+        While Ray does not answer, what was seen last; raises ModelLoading when that is nothing.
+        """
         if time.monotonic() - self._seen_at_s < MAX_AGE_S:
             return self._seen
         if self._reading is None:
             self._reading = asyncio.create_task(asyncio.to_thread(self._read))
             self._reading.add_done_callback(self._keep)
-        return await asyncio.shield(self._reading)
+        try:
+            return await asyncio.shield(self._reading)
+        except Exception as error:
+            logger.warning("Ray does not tell what the cluster has: %s", type(error).__name__)
+            if not self._seen.nodes:
+                raise ModelLoading("The cluster does not answer just now; try again.", retry_after_s=2) from None
+            return self._seen
 
     def _keep(self, reading: asyncio.Task[Cluster]) -> None:
         self._reading = None

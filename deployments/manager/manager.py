@@ -101,6 +101,8 @@ class ModelManager:
         self._catalog = catalog
         self._catalog_version += 1
         await self._keepers.take_over(catalog, is_first=is_first)
+        if not is_first:
+            await self._habits.forget(target.name for target in catalog.targets())
         self._changed()
 
     async def _restore(self) -> None:
@@ -238,6 +240,7 @@ class ModelManager:
         """What `ensure` would take now; nothing is started."""
         return await self._keepers.choose(variants, in_order=in_order)
 
+    @returns_errors
     async def cluster(self) -> Cluster:
         """What the cluster has, has free and may grow to."""
         return await self._look()
