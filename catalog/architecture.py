@@ -117,8 +117,8 @@ class Architecture:
     def adapter_bytes(self, rank: int, tensor_parallel_size: int, dtype_bytes: int) -> int:
         """Bytes of one adapter's slot on each GPU: A and B of rank `rank` for a dense layer's seven projections.
 
-        Of a layer with experts only attention counts. With tensor parallelism vLLM splits one of A and B and repeats the
-        other; here both count as split.
+        Of a layer with experts only attention counts. With tensor parallelism vLLM splits one of A and B and repeats
+        the other; here both count as split.
         """
         if self.latent_dim:
             return 0
