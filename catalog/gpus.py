@@ -11,8 +11,8 @@ GPU_TYPES = ("A10G", "L4", "T4", "L40S", "A100", "H100", "H200", "B200")
 MAX_GPU_COUNT = 64
 
 # Memory that CUDA reports for one GPU, GiB; the driver keeps the rest of what is on the box. T4 and L40S: out-of-memory
-# messages in hpcaitech/Open-Sora#697 and Wan-Video/Wan2.1#205. A100 and H100 with 80 GB: vllm-project/vllm#10511. The
-# others: what nvidia-smi totals (L4 and A10G 22.5, H200 140.4, B200 179.1), less 0.3 to 0.7 as on those above.
+# messages in hpcaitech/Open-Sora#697 and Wan-Video/Wan2.1#205. A100 (and H100) with 80 GB: vllm-project/vllm#10511.
+# The others: nvidia-smi's totals (L4 and A10G 22.5, H200 140.4, B200 179.1) less 0.3 to 0.7, not measured here.
 # An A100 may also have 40 GB; Ray gives both the same accelerator type, so the larger is taken.
 GPU_MEMORY_GIB = {
     "A10G": 22.2, "L4": 22.2, "T4": 14.75, "L40S": 44.5, "A100": 79.3, "H100": 79.2, "H200": 139.9, "B200": 178.4,
