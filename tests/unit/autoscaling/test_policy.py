@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaling.policy import ReplicaLoad, ScalingRules, decide
+from autoscaling.policy import Needs, ReplicaLoad, ScalingRules, decide, num_needed
 
 IDLE_TIMEOUT_S = 300.0
 
@@ -115,3 +115,53 @@ def test_a_replica_leaves_only_when_the_rest_has_a_fifth_to_spare() -> None:
 
 def test_no_replica_leaves_while_another_still_starts() -> None:
     assert decide(rules(), [busy(1)], 3, 0) == (3, "steady")
+
+
+# Ray's known traps
+
+
+def test_a_burst_is_answered_at_the_next_tick_and_its_starts_are_counted() -> None:
+    first = decide(rules(), [busy(3)], num_target=1, num_queued=10)
+    assert first.num_replicas == 4
+    # While they start, the same requests still wait; they must not start further ones.
+    assert decide(rules(), [busy(3)], num_target=4, num_queued=10).num_replicas == 4
+
+
+def test_one_request_to_a_cold_variant_starts_one_replica_however_long_it_takes() -> None:
+    asked = decide(rules(), [], num_target=0, num_queued=1).num_replicas
+    assert asked == 1
+    for _ in range(100):
+        asked = decide(rules(), [], num_target=asked, num_queued=50).num_replicas
+    assert asked == 1
+
+
+def test_a_load_that_swings_faster_than_the_window_does_not_flap() -> None:
+    needs, target, counts = Needs(), 1, set()
+    for tick in range(600):
+        running = 14.0 if tick // 20 % 2 == 0 else 2.0
+        loads = [busy(running / target)] * target
+        needs = needs.with_need(num_needed(rules(), loads, 0), float(tick), 120.0)
+        target = decide(rules(), loads, target, 0, needs=needs).num_replicas
+        counts.add((tick > 30, target))
+    assert {count for is_settled, count in counts if is_settled} == {4}
+
+
+def test_a_need_is_forgotten_after_the_window_and_not_before_half_of_it() -> None:
+    needs = Needs().with_need(5, 0.0, 100.0)
+    for at_s in range(1, 50):
+        needs = needs.with_need(1, float(at_s), 100.0)
+    assert needs.most == 5
+    for at_s in range(50, 151):
+        needs = needs.with_need(1, float(at_s), 100.0)
+    assert needs.most == 1
+
+
+def test_tokens_and_kv_cache_ask_for_replicas_too() -> None:
+    tight = ScalingRules(IDLE_TIMEOUT_S, 100, 8, target_tokens=1000, target_kv_ratio=0.5)
+    assert decide(tight, [ReplicaLoad(1, 0.0, tokens=2500)], 1, 0).num_replicas == 3
+    assert decide(tight, [ReplicaLoad(1, 0.0, kv_ratio=0.9)], 1, 0).num_replicas == 2
+
+
+def test_what_is_expected_stays_or_starts_though_idle() -> None:
+    assert decide(rules(), [idle(1000)], 1, 0, is_expected=True).num_replicas == 1
+    assert decide(rules(), [], 0, 0, is_expected=True).num_replicas == 1
