@@ -31,7 +31,7 @@ class ReplicaReport:
 
     `address` is `host:port` of its HTTP server, and `secret` what that server asks for; both are empty until it is
     ready. `running` and `waiting` count requests in the engine, `kv_usage_ratio` is 0 to 1. `adapters` are those it
-    holds, `busy_adapters` those of them that requests use.
+    holds, `busy_adapters` those of them that requests use. `is_asleep`: its engine wakes with the next request.
     """
 
     replica_id: str
@@ -50,6 +50,7 @@ class ReplicaReport:
     kv_usage_ratio: float = 0.0
     adapters: tuple[str, ...] = ()
     busy_adapters: tuple[str, ...] = ()
+    is_asleep: bool = False
     node: str = ""
     pid: int = 0
 
