@@ -42,6 +42,8 @@ def place(settings: VariantSettings) -> Placement:
     shape = GpuShape.parse(settings.shape)
     if shape.is_cpu:
         return _on_cpus(settings)
+    if settings.sleep_group is not None:
+        return _in_group(shape, settings)
     if shape.count == 1:
         return _on_one_gpu(shape.type, settings)
     return _on_gpus(shape, settings)
@@ -57,6 +59,18 @@ def _on_cpus(settings: VariantSettings) -> Placement:
         share,
         tensor_parallel_size=num_ranks,
         backend="mp" if num_ranks > 1 else None,
+    )
+
+
+def _in_group(shape: GpuShape, settings: VariantSettings) -> Placement:
+    """The group's owner holds the GPUs of all its engines; a replica reserves its CPUs, on the owner's node."""
+    gpus = {"GPU": float(shape.count), "CPU": settings.num_cpus, f"accelerator_type:{shape.type}": TYPE_SHARE}
+    return Placement(
+        (gpus,),
+        "STRICT_PACK",
+        settings.num_cpus,
+        tensor_parallel_size=shape.count,
+        backend="mp" if shape.count > 1 else None,
     )
 
 

@@ -37,7 +37,7 @@ RESERVED_ENGINE_ARGS = frozenset(
         "model", "served_model_name", "host", "port", "uds", "api_key", "enable_lora", "max_loras", "max_cpu_loras",
         "max_lora_rank", "lora_modules", "tensor_parallel_size", "pipeline_parallel_size",
         "distributed_executor_backend", "runner", "dtype", "max_model_len", "max_num_seqs", "enforce_eager",
-        "gpu_memory_utilization", "trust_remote_code", "allowed_local_media_path",
+        "gpu_memory_utilization", "trust_remote_code", "allowed_local_media_path", "enable_sleep_mode",
     }
 )  # fmt: skip
 
@@ -51,6 +51,13 @@ class EmulatedEngine(Settings):
     prefill_ms: float = Field(default=0.0, ge=0, le=60_000, description="Time to the first token, milliseconds.")
     start_s: float = Field(default=0.0, ge=0, le=600, description="Time the engine takes to start, seconds.")
     fail_start: str = Field(default="", max_length=200, description="When set, every start fails with this reason.")
+    sleep_s: float = Field(default=0.0, ge=0, le=600, description="Time the engine takes to go to sleep, seconds.")
+    wake_s: float = Field(default=0.0, ge=0, le=600, description="Time the engine takes to wake up, seconds.")
+    journal: str = Field(
+        default="",
+        pattern=r"^([a-z0-9-]{1,60}\.jsonl)?$",
+        description="A file in the system's temporary folder to which the engine appends when it wakes and sleeps.",
+    )
 
 
 class EngineSettings(Settings):
@@ -117,6 +124,19 @@ class VariantSettings(Settings):
         le=64,
         description="Ranks of a CPU variant, which share `num_cpus`. On GPUs the shape's count decides.",
     )
+    sleep_group: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Variants of one group, all of the same GPU shape, share one set of GPUs: one of their engines is"
+        " awake at a time, and the others sleep with their weights in host memory.",
+    )
+    max_awake_s: float = Field(
+        default=30,
+        ge=1,
+        le=86_400,
+        description="Longest turn of this variant's engine while others of its `sleep_group` wait for theirs, seconds;"
+        " requests that run when it ends are finished.",
+    )
 
     @model_validator(mode="after")
     def _placeable(self) -> VariantSettings:
@@ -127,11 +147,21 @@ class VariantSettings(Settings):
             raise ValueError("tensor_parallel_size: on GPUs it is the shape's count; set it for CPU variants only")
         if self.tensor_parallel_size > 1 and self.num_cpus == 0:
             raise ValueError("num_cpus: the ranks of tensor_parallel_size share it, so it must be above 0")
+        if self.sleep_group is not None:
+            self._require_groupable(shape)
         if shape.count > self.gpus_per_node and shape.count % self.gpus_per_node:
             raise ValueError(
                 f"shape: {shape.count} GPUs over nodes of {self.gpus_per_node} do not make equal pipeline stages"
             )
         return self
+
+    def _require_groupable(self, shape: GpuShape) -> None:
+        if shape.is_cpu or self.gpu_fraction is not None:
+            raise ValueError("sleep_group: only a shape of whole GPUs can be shared by engines that sleep")
+        if shape.count > self.gpus_per_node:
+            raise ValueError("sleep_group: the GPUs of a group are on one node, so gpus_per_node must be as many")
+        if self.max_replicas > 1:
+            raise ValueError("sleep_group: a variant has one engine in its group, so max_replicas must be 1")
 
 
 class LifecycleSettings(Settings):

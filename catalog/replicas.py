@@ -32,6 +32,7 @@ class ReplicaReport:
     `address` is `host:port` of its HTTP server, and `secret` what that server asks for; both are empty until it is
     ready. `running` and `waiting` count requests in the engine, `kv_usage_ratio` is 0 to 1. `adapters` are those it
     holds, `busy_adapters` those of them that requests use. `used_at_s` is when it last had a request, 0 for never.
+    `is_asleep`: its engine wakes with the next request.
     """
 
     replica_id: str
@@ -51,6 +52,7 @@ class ReplicaReport:
     adapters: tuple[str, ...] = ()
     busy_adapters: tuple[str, ...] = ()
     used_at_s: float = 0.0
+    is_asleep: bool = False
     node: str = ""
     pid: int = 0
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
 from catalog.names import ParsedName, parse_name
 from catalog.schedules import WarmupSchedule
+from catalog.sleep_groups import require_equal_shapes
 
 
 class CatalogSettings(Settings):
@@ -67,6 +68,7 @@ class CatalogSettings(Settings):
             full = isinstance(entry, CheckpointSettings) and entry.kind == "full"
             if not full and base.adapters is None:
                 raise ValueError(f"{where}: the model {base.name} has no `adapters:` section, so it serves none")
+        require_equal_shapes(self.models)
         for index, schedule in enumerate(self.warmups):
             if schedule.model not in seen:
                 raise ValueError(f"warmups.{index}.model: no model is named {schedule.model}")

@@ -20,14 +20,16 @@ def manager_handle() -> DeploymentHandle:
     return serve.get_deployment_handle(MODEL_MANAGER, app_name=APPLICATION)
 
 
-def engine_application(spec: VariantSpec) -> serve.Application:
-    """The Serve application that runs a variant; deploying it starts its first replica."""
+def engine_application(spec: VariantSpec, node_id: str | None = None) -> serve.Application:
+    """The Serve application that runs a variant, on the given node if any; deploying it starts its first replica."""
     from deployments.engine.replica import EngineReplica
 
     placement = place(spec.settings)
     actor_options: dict[str, Any] = {"num_cpus": placement.num_cpus}
     if placement.num_gpus:
         actor_options |= {"num_gpus": placement.num_gpus, "accelerator_type": placement.accelerator_type}
+    if node_id is not None:
+        actor_options["label_selector"] = {"ray.io/node-id": node_id}
     group: dict[str, Any] = {}
     if placement.is_group:
         group = {

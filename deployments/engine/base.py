@@ -57,6 +57,14 @@ class Engine(Protocol):
         """Forget an adapter."""
         ...
 
+    async def sleep(self) -> None:
+        """Free the GPU: weights go to host memory, the KV cache is dropped. Nothing may run meanwhile."""
+        ...
+
+    async def wake(self) -> None:
+        """Undo `sleep`; requests can run again."""
+        ...
+
     def load(self) -> EngineLoad:
         """The load right now."""
         ...

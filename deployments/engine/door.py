@@ -11,7 +11,7 @@ import hmac
 import json
 import time
 from collections.abc import Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +20,7 @@ from catalog.catalog import AdapterSpec
 from catalog.errors import RaymuxError, UpstreamError
 from deployments.engine.base import TokenCount, current_tokens
 from deployments.engine.merge import MergedSend, write_interval_s
+from deployments.engine.read_ahead import ClientLeft
 from deployments.wire import (
     ADAPTER_HEADER,
     RETRY_HEADER,
@@ -36,6 +37,19 @@ class AdapterLeases(Protocol):
     """Gives an adapter for the time of one request."""
 
     def lease(self, spec: AdapterSpec) -> AbstractAsyncContextManager[None]: ...
+
+
+class Turns(Protocol):
+    """Has the engine awake for the time of one request, and gives what its app is to receive from."""
+
+    def turn(self, receive: Receive) -> AbstractAsyncContextManager[Receive]: ...
+
+
+class AlwaysAwake:
+    """The turns of an engine that never sleeps."""
+
+    def turn(self, receive: Receive) -> AbstractAsyncContextManager[Receive]:
+        return nullcontext(receive)
 
 
 class Tally:
@@ -83,7 +97,10 @@ class Tally:
 class Door:
     """ASGI app that guards `app`."""
 
-    def __init__(self, app: ASGIApp, secret: str, adapters: AdapterLeases | None, tally: Tally) -> None:
+    def __init__(
+        self, app: ASGIApp, secret: str, adapters: AdapterLeases | None, tally: Tally, turns: Turns | None = None
+    ) -> None:
+        self._turns = turns or AlwaysAwake()
         self._app = app
         self._secret = secret.encode()
         self._adapters = adapters
@@ -100,7 +117,21 @@ class Door:
             await _refuse(send, 503, b"draining", retry=True)
         else:
             with self._tally.one():
-                await self._admit(scope, receive, send, headers.get(ADAPTER_HEADER))
+                await self._take_turn(scope, receive, send, headers.get(ADAPTER_HEADER))
+
+    async def _take_turn(self, scope: Scope, receive: Receive, send: Send, adapter: bytes | None) -> None:
+        turn = self._turns.turn(receive)
+        try:
+            receive = await turn.__aenter__()
+        except ClientLeft:
+            return
+        except RaymuxError as error:
+            await _answer(send, error.status, error.body())
+            return
+        try:
+            await self._admit(scope, receive, send, adapter)
+        finally:
+            await turn.__aexit__(None, None, None)
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send, adapter: bytes | None) -> None:
         if adapter is None:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -38,6 +41,7 @@ class EmulatedEngineServer:
         self._adapters: set[str] = set()
         self._running = 0
         self._alive = False
+        self._is_asleep = False
         self._app = Starlette(
             routes=[
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
@@ -56,12 +60,34 @@ class EmulatedEngineServer:
         if self._settings.fail_start:
             raise RuntimeError(self._settings.fail_start)
         self._alive = True
+        self._note("awake")
 
     async def load_adapter(self, names: tuple[str, ...], path: str) -> None:
         self._adapters.update(names)
 
     async def unload_adapter(self, names: tuple[str, ...]) -> None:
         self._adapters.difference_update(names)
+
+    async def sleep(self) -> None:
+        if self._running:
+            raise RuntimeError("put to sleep while requests run")
+        self._is_asleep = True
+        await asyncio.sleep(self._settings.sleep_s)
+        self._note("asleep")
+
+    async def wake(self) -> None:
+        self._note("waking")
+        await asyncio.sleep(self._settings.wake_s)
+        self._is_asleep = False
+        self._note("awake")
+
+    def _note(self, event: str) -> None:
+        """Append to the journal, from which tests tell that engines took turns."""
+        if not self._settings.journal:
+            return
+        entry = {"at_s": time.time(), "model": self._served_name, "pid": os.getpid(), "event": event}
+        with (Path(tempfile.gettempdir()) / self._settings.journal).open("a") as journal:
+            journal.write(json.dumps(entry) + "\n")
 
     def load(self) -> EngineLoad:
         return EngineLoad(running=self._running)
@@ -98,6 +124,8 @@ class EmulatedEngineServer:
     async def _reply(
         self, request: Request, kind: str, whole: Callable[[str], dict], part: Callable[[str], dict]
     ) -> Response:
+        if self._is_asleep:
+            raise RuntimeError("a request reached an engine that is asleep")
         body = await request.json()
         num_tokens = body.get("max_tokens") or body.get("max_completion_tokens") or DEFAULT_MAX_TOKENS
         if not isinstance(num_tokens, int) or num_tokens < 1:

@@ -27,6 +27,8 @@ from deployments.engine.adapters import AdapterShelf
 from deployments.engine.base import Engine
 from deployments.engine.door import Door, Tally
 from deployments.engine.emulator import EmulatedEngineServer
+from deployments.engine.group import join_group
+from deployments.engine.sleeper import Sleeper
 from deployments.manager.view import StayTerms
 
 logger = logging.getLogger("ray.serve")
@@ -61,6 +63,7 @@ class EngineReplica:
         self._changed = asyncio.Event()
         self._door: Door | None = None
         self._terms = StayTerms(0.0, spec.lifecycle.idle_timeout_s)
+        self._sleeper: Sleeper | None = None
         self._tasks = [asyncio.create_task(self._keep_reporting())]
         try:
             await self._start()
@@ -72,14 +75,31 @@ class EngineReplica:
 
     async def _start(self) -> None:
         close_abandoned_streams()
-        await self._engine.start(self._enter_step)
+        await self._start_engine()
         # Else a replica whose start outlasts the idle timeout would leave at once.
         self._tally.restart_idle_time()
         secret = secrets.token_urlsafe(32)
-        self._door = Door(self._engine.app, secret, self._shelf, self._tally)
+        self._door = Door(self._engine.app, secret, self._shelf, self._tally, self._sleeper)
         self._server, address = await start_server(self._door, self._host())
         self._end_step()
         self._say(state=ReplicaState.READY, step=None, address=address, secret=secret)
+
+    async def _start_engine(self) -> None:
+        if self._spec.settings.sleep_group is None:
+            await self._engine.start(self._enter_step)
+            return
+        self._sleeper = await join_group(self._spec, self._engine, self._report.replica_id)
+        await self._sleeper.begin(lambda: self._engine.start(self._enter_step))
+        self._tasks.append(asyncio.create_task(self._watch_sleeper(self._sleeper)))
+
+    async def _watch_sleeper(self, sleeper: Sleeper) -> None:
+        """Take the replica out when its engine does not sleep or wake, or the owner of its GPUs is gone."""
+        try:
+            await sleeper.ended()
+        except Exception as error:
+            logger.exception("engine of %s can take no further turn", self._spec.key)
+            await self._leave(ReplicaState.GONE, reason=_reason(error))
+            os._exit(1)
 
     def _host(self) -> str:
         return "127.0.0.1" if self._spec.replica_host == "loopback" else self._report.node
@@ -105,7 +125,8 @@ class EngineReplica:
             self._report,
             sent_at_s=time.time(),
             running=load.running,
-            waiting=load.waiting,
+            waiting=load.waiting + (self._sleeper.num_waiting if self._sleeper else 0),
+            is_asleep=self._sleeper is not None and self._sleeper.is_asleep,
             kv_usage_ratio=load.kv_usage_ratio,
             used_at_s=self._tally.used_at_s,
             adapters=self._shelf.names if self._shelf else (),
@@ -161,7 +182,7 @@ class EngineReplica:
         """Load an adapter here, where Serve's multiplexing sent the call, and say where here is."""
         if self._shelf is None:
             raise RuntimeError(f"{self._spec.key} serves no adapters")
-        async with self._shelf.lease(spec):
+        async with self._sleeper.awake() if self._sleeper else contextlib.nullcontext(), self._shelf.lease(spec):
             self._changed.set()
             return self._snapshot()
 

@@ -57,6 +57,8 @@ class VLLMEngine:
             await asyncio.to_thread(fork_server.start)
         await asyncio.to_thread(importlib.import_module, "vllm.v1.engine.async_llm")
         await asyncio.to_thread(importlib.import_module, "vllm.entrypoints.openai.api_server")
+        if self._spec.settings.sleep_group is not None:
+            _require_sleep_mode()
         on_step(StartStep.LOADING)
         args = await asyncio.to_thread(parse_arguments, engine_arguments(self._spec, location))
         self._llm = await asyncio.to_thread(_build_llm, args, self._gauge)
@@ -113,6 +115,14 @@ class VLLMEngine:
                 del self._models.lora_requests[name]
         await self._llm.remove_lora(request.lora_int_id)
 
+    async def sleep(self) -> None:
+        assert self._llm is not None
+        await self._llm.sleep(level=1)
+
+    async def wake(self) -> None:
+        assert self._llm is not None
+        await self._llm.wake_up()
+
     def load(self) -> EngineLoad:
         return self._gauge.load
 
@@ -164,6 +174,8 @@ def engine_arguments(spec: VariantSpec, location: str) -> dict[str, Any]:
         arguments["gpu_memory_utilization"] = engine.gpu_memory_utilization
     elif spec.settings.gpu_fraction is not None:
         arguments["gpu_memory_utilization"] = round(spec.settings.gpu_fraction * MEMORY_OF_SHARE_RATIO, 3)
+    if spec.settings.sleep_group is not None:
+        arguments["enable_sleep_mode"] = True
     if Task.GENERATE not in spec.tasks:
         arguments["runner"] = "pooling"
     if spec.adapters is not None:
@@ -181,6 +193,13 @@ def engine_arguments(spec: VariantSpec, location: str) -> dict[str, Any]:
             # for its prompt's logprobs beside any other one kills the engine.
             arguments.setdefault("lora_target_modules", CPU_ADAPTER_MODULES)
     return arguments
+
+
+def _require_sleep_mode() -> None:
+    from vllm.platforms import current_platform
+
+    if not current_platform.is_sleep_mode_available():
+        raise RuntimeError("sleep_group needs vLLM's sleep mode, which its build for this machine does not have")
 
 
 def parse_arguments(arguments: dict[str, Any]) -> Namespace:

@@ -98,4 +98,5 @@ def _replica(report: ReplicaReport) -> dict[str, Any]:
         "waiting": report.waiting,
         "kv_usage_ratio": round(report.kv_usage_ratio, 4),
         "adapters": list(report.adapters),
+        "is_asleep": report.is_asleep,
     }

@@ -156,12 +156,24 @@ class Keepers:
         cluster = await self._look()
         keepers = [self.find(key) for key in variants]
         spilled = spills([keeper.spec.settings.shape for keeper in keepers])
-        return [_option(keeper, cluster, is_spill) for keeper, is_spill in zip(keepers, spilled, strict=True)]
+        return [
+            _option(keeper, self._footing(keeper, cluster), is_spill)
+            for keeper, is_spill in zip(keepers, spilled, strict=True)
+        ]
+
+    def _footing(self, keeper: VariantKeeper, cluster: Cluster) -> Footing:
+        settings = keeper.spec.settings
+        if settings.sleep_group is not None and self._is_placed(settings.sleep_group):
+            return Footing.NOW
+        placement = place(settings)
+        return cluster.footing(placement.bundles, placement.strategy)
+
+    def _is_placed(self, sleep_group: str) -> bool:
+        """Whether the group has its GPUs already: one of its variants runs on them."""
+        return any(each.replicas for each in self if each.spec.settings.sleep_group == sleep_group)
 
 
-def _option(keeper: VariantKeeper, cluster: Cluster, is_spill: bool) -> Option:
-    placement = place(keeper.spec.settings)
-    footing = cluster.footing(placement.bundles, placement.strategy)
+def _option(keeper: VariantKeeper, footing: Footing, is_spill: bool) -> Option:
     has_free_place = footing in (Footing.NOW, Footing.ADDABLE)
     return Option(
         keeper.spec.key,

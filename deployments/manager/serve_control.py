@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 
 from ray import serve
 from ray.exceptions import RayTaskError
@@ -17,6 +18,8 @@ from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import RaymuxError
 from catalog.replicas import ReplicaReport
 from deployments.applications import ENGINE_DEPLOYMENT, engine_application
+from deployments.engine.leases import GpuSet
+from deployments.manager.gpu_owners import GpuOwners
 
 logger = logging.getLogger("ray.serve")
 
@@ -24,21 +27,54 @@ logger = logging.getLogger("ray.serve")
 class ServeControl:
     """Serve's API as the manager needs it."""
 
+    def __init__(self) -> None:
+        self._owners = GpuOwners()
+        # By application, for variants with a sleep group: on whose GPUs it was placed, and who places or deletes it.
+        self._placed: dict[str, tuple[str, str]] = {}
+        self._placing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
     async def deploy(self, spec: VariantSpec) -> None:
-        """Deploy or update the variant's application; returns once Serve has accepted it."""
-        target = serve.RunTarget(engine_application(spec), name=spec.app_name, route_prefix=None)
+        """Deploy or update the variant's application; returns once Serve has accepted it.
+
+        One with a sleep group that has no GPUs yet is deployed by `wake`, once their owner has a node.
+        """
+        if spec.settings.sleep_group is None:
+            await self._run(spec)
+        elif (gpus := await self._owners.find(spec)) is not None:
+            await self._place(spec, gpus)
+        else:
+            await self.delete(spec.app_name)
+
+    async def _place(self, spec: VariantSpec, gpus: GpuSet) -> None:
+        """Deploy where the GPUs of the variant's group are, unless it is deployed there already."""
+        async with self._placing[spec.app_name]:
+            if self._placed.get(spec.app_name) == (gpus.owner_id, spec.fingerprint):
+                return
+            # Whoever waits may leave; the deployment is not left half done, so that it can be deleted after it.
+            deploying = asyncio.create_task(self._run(spec, gpus.node_id))
+            try:
+                await asyncio.shield(deploying)
+            except asyncio.CancelledError:
+                await deploying
+                raise
+            self._placed[spec.app_name] = (gpus.owner_id, spec.fingerprint)
+
+    async def _run(self, spec: VariantSpec, node_id: str | None = None) -> None:
+        target = serve.RunTarget(engine_application(spec, node_id), name=spec.app_name, route_prefix=None)
         await asyncio.to_thread(
             serve.run_many, [target], wait_for_ingress_deployment_creation=True, wait_for_applications_running=False
         )
 
     async def delete(self, app_name: str) -> None:
         """Delete an application; returns once its replicas have drained. Nothing happens if there is none."""
-        while True:
-            try:
-                return await asyncio.to_thread(serve.delete, app_name)
-            except TimeoutError:
-                # Serve waits for a minute; a long generation may keep a replica for longer.
-                logger.info("%s still drains", app_name)
+        async with self._placing[app_name]:
+            self._placed.pop(app_name, None)
+            while True:
+                try:
+                    return await asyncio.to_thread(serve.delete, app_name)
+                except TimeoutError:
+                    # Serve waits for a minute; a long generation may keep a replica for longer.
+                    logger.info("%s still drains", app_name)
 
     async def deployed(self) -> set[str]:
         """Names of the applications that run variants."""
@@ -55,6 +91,8 @@ class ServeControl:
 
     async def wake(self, spec: VariantSpec) -> None:
         """Return when a replica of the variant runs; a call that waits in Serve's queue starts one."""
+        if spec.settings.sleep_group is not None:
+            await self._place(spec, await self._owners.ensure(spec))
         await self._handle(spec).wake.remote()
 
     async def hold_adapter(self, spec: VariantSpec, adapter: AdapterSpec) -> ReplicaReport:
