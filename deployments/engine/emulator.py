@@ -56,6 +56,7 @@ class EmulatedEngineServer:
 
     async def start(self, on_step: Callable[[StartStep], None]) -> None:
         on_step(StartStep.LOADING)
+        self._note("waking")
         await asyncio.sleep(self._settings.start_s)
         if self._settings.fail_start:
             raise RuntimeError(self._settings.fail_start)
