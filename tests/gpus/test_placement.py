@@ -70,7 +70,7 @@ def test_a_request_launches_its_node_and_both_leave_when_idle(server: RunningSer
 
 
 @pytest.mark.usefixtures("cold")
-def test_auto_takes_what_is_addable_starting_warm_and_placeable(server: RunningServer, cluster: FakeCluster) -> None:
+def test_auto_takes_what_is_addable_starting_and_warm(server: RunningServer, cluster: FakeCluster) -> None:
     first: list[str] = []
     asking = threading.Thread(target=lambda: first.append(asked(server, "choosy", "L40S:2")))
     asking.start()
@@ -80,9 +80,13 @@ def test_auto_takes_what_is_addable_starting_warm_and_placeable(server: RunningS
     assert first == ["L40S:2;reason=addable"]
     assert gpu(chat(server, "choosy")) == "L40S:2;reason=warm"
     assert cluster.nodes() == ["l40s"]
-    wait_until(lambda: server.status("choosy", "L40S:2")["state"] == "cold", 40, "its replica has left")
-    # Its node stays for some seconds longer.
-    assert gpu(chat(server, "choosy")) == "L40S:2;reason=placeable"
+
+
+@pytest.mark.usefixtures("cold")
+def test_auto_takes_the_free_gpus_of_a_node_that_runs(server: RunningServer, cluster: FakeCluster) -> None:
+    with held(server, "holds-one-h100"):
+        assert gpu(chat(server, "pair")) == "H100:2;reason=placeable"
+        assert cluster.nodes() == ["h100"]
 
 
 @pytest.mark.usefixtures("cold")
