@@ -7,6 +7,7 @@ RaymuxError
 │   ├── InvalidGpuPreference    400 invalid_gpu_preference
 │   ├── GpuNotSupported         400 gpu_not_supported_for_model
 │   ├── AdapterRejected         400 adapter_rejected
+│   ├── InvalidApiKey           401 invalid_api_key
 │   ├── PermissionDenied        403 permission_denied
 │   ├── ModelNotFound           404 model_not_found
 │   ├── PathNotFound            404 not_found
@@ -16,7 +17,9 @@ RaymuxError
 │   ├── ModelExists             409 model_exists
 │   ├── ModelInUse              409 model_in_use
 │   ├── PayloadTooLarge         413 payload_too_large
-│   └── UnsupportedMediaType    415 unsupported_media_type
+│   ├── UnsupportedMediaType    415 unsupported_media_type
+│   ├── RateLimitExceeded       429 rate_limit_exceeded
+│   └── QueueFull               429 queue_full
 └── ServiceError                the same request may succeed later (5xx)
     ├── InternalError           500 internal_error
     ├── UpstreamError           502 upstream_error
@@ -25,6 +28,7 @@ RaymuxError
     ├── ModelStopped            503 model_stopped
     ├── ModelFailed             503 model_failed
     ├── GpuUnavailable          503 gpu_unavailable
+    ├── CircuitOpen             503 circuit_open
     ├── StoreUnavailable        503 store_unavailable
     ├── GatewayNotReady         503 gateway_not_ready
     └── DeadlineExceeded        504 deadline_exceeded
@@ -116,6 +120,17 @@ class AdapterRejected(RequestError):
     code = "adapter_rejected"
 
 
+class InvalidApiKey(RequestError):
+    """The request has no API key, or none that is known."""
+
+    status = 401
+    code = "invalid_api_key"
+
+    def headers(self) -> dict[str, str]:
+        """`WWW-Authenticate`, which RFC 9110 asks of every 401."""
+        return {"www-authenticate": "Bearer"}
+
+
 class PermissionDenied(RequestError):
     """The caller may not do this."""
 
@@ -186,6 +201,22 @@ class UnsupportedMediaType(RequestError):
     code = "unsupported_media_type"
 
 
+class RateLimitExceeded(RequestError):
+    """The caller has used up what it may ask in a minute."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+    type = "rate_limit_error"
+
+
+class QueueFull(RequestError):
+    """As many requests wait for the model as may wait."""
+
+    status = 429
+    code = "queue_full"
+    type = "rate_limit_error"
+
+
 class ServiceError(RaymuxError):
     """The same request may succeed later."""
 
@@ -236,6 +267,12 @@ class GpuUnavailable(ServiceError):
     """No variant that the request accepts has a place in the cluster, nor may a node be added that has one."""
 
     code = "gpu_unavailable"
+
+
+class CircuitOpen(ServiceError):
+    """Every replica, or the provider, has failed so often lately that it is left alone for a while."""
+
+    code = "circuit_open"
 
 
 class StoreUnavailable(ServiceError):

@@ -11,13 +11,11 @@ from pydantic import ValidationError
 
 from catalog.catalog import Catalog
 from catalog.models import Settings, Task
-from catalog.settings import CatalogSettings, DefaultModels, GatewaySettings
+from catalog.settings import LOOPBACK_HOSTS, CatalogSettings, DefaultModels, GatewaySettings
 
 APPLICATION = "raymux"
 GATEWAY = "Gateway"
 MODEL_MANAGER = "ModelManager"
-
-LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 _SettingsT = TypeVar("_SettingsT", bound=Settings)
 
@@ -51,7 +49,8 @@ def load(path: Path) -> ServeConfig:
     if not isinstance(http, dict):
         raise ConfigError("http_options: expected a mapping with host and port")
     host, port = http.get("host", "127.0.0.1"), http.get("port", 8000)
-    _check_host(host)
+    if not isinstance(host, str) or not host:
+        raise ConfigError("http_options.host: expected an address such as 127.0.0.1 or 0.0.0.0")
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise ConfigError("http_options.port: expected a number from 1 to 65535")
     return ServeConfig(catalog, settings, host, port, f"{manager_at}.user_config")
@@ -116,12 +115,14 @@ def _named(entries: Any, at: str, name: str) -> tuple[dict[str, Any], str]:
     raise ConfigError(f"{at}: no entry is named {name}")
 
 
-def _check_host(host: Any) -> None:
-    if host not in LOOPBACK_HOSTS:
-        raise ConfigError(
-            f"http_options.host: this version has no API keys, so it listens on {', '.join(LOOPBACK_HOSTS)} only;"
-            " put an authenticating proxy in front of it"
-        )
+def require_keys(host: str, settings: GatewaySettings, *, has_environment_keys: bool) -> None:
+    """Raise ConfigError when anybody who reaches `host` could use the service."""
+    if host in LOOPBACK_HOSTS or settings.keys or has_environment_keys or settings.allow_unauthenticated:
+        return
+    raise ConfigError(
+        f"http_options.host: without API keys raymux listens on {', '.join(LOOPBACK_HOSTS)} only. Set RAYMUX_API_KEYS"
+        " or the gateway's `keys`, or `allow_unauthenticated: true` where something else keeps strangers out"
+    )
 
 
 def _fields_at(model: Any, location: tuple[int | str, ...]) -> list[str]:

@@ -7,10 +7,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from catalog.keys import ApiKeySettings
+from catalog.limits import LimitSettings
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
 from catalog.names import ParsedName, parse_name
 from catalog.schedules import WarmupSchedule
 from catalog.sleep_groups import require_equal_shapes
+
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class CatalogSettings(Settings):
@@ -108,3 +112,21 @@ class GatewaySettings(Settings):
         default=5.0, ge=0.1, le=60, description="Time between the SSE comments a stream gets while its model starts."
     )
     connect_timeout_s: float = Field(default=5.0, ge=0.1, le=60, description="Time to connect to a replica.")
+    keys: tuple[ApiKeySettings, ...] = Field(
+        default=(),
+        max_length=100_000,
+        description="API keys, by their hashes. Those of the environment variables RAYMUX_API_KEYS and"
+        " RAYMUX_ADMIN_KEYS are valid beside them. Without any key everybody who reaches the port may do everything.",
+    )
+    allow_unauthenticated: bool = Field(
+        default=False, description="Listen on other addresses than loopback although there are no keys."
+    )
+    limits: LimitSettings = Field(default=LimitSettings(), description="Limits of each key that has none of its own.")
+
+    @model_validator(mode="after")
+    def _keys_are_unique(self) -> GatewaySettings:
+        for field in ("id", "sha256"):
+            values = [getattr(key, field) for key in self.keys]
+            if len(set(values)) != len(values):
+                raise ValueError(f"keys: two keys have the same {field}")
+        return self

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shlex
 import socket
 from pathlib import Path
+
+from catalog.keys import ApiKeySettings
+from router.keys import keys_from_text
 
 # Neither Ray nor vLLM phones home; one machine's replicas get the CPU they are given.
 _ALWAYS = {
@@ -77,6 +81,13 @@ def _is_taken(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def environment_keys() -> tuple[ApiKeySettings, ...]:
+    """The API keys of RAYMUX_API_KEYS and RAYMUX_ADMIN_KEYS. Raises ValueError for one that is not fit to be a key."""
+    variables = {"RAYMUX_API_KEYS": False, "RAYMUX_ADMIN_KEYS": True}
+    keys = [keys_from_text(os.environ.get(name, ""), admin=admin, variable=name) for name, admin in variables.items()]
+    return tuple(itertools.chain(*keys))
 
 
 def exports() -> str:

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from catalog.catalog import Catalog
 from catalog.fit_check import require_fit
-from catalog.loading import ConfigError, ServeConfig, load
+from catalog.keys import ApiKeySettings
+from catalog.loading import ConfigError, ServeConfig, load, require_keys
 from catalog.sources import PROJECT, SourceNotFound, locate
-from deployments.environment import serve_environment
+from deployments.environment import environment_keys, serve_environment
 
 READY_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 60
@@ -33,6 +34,7 @@ def main(arguments: list[str]) -> int:
     options = _options(arguments)
     try:
         config = load(options.config)
+        require_keys(config.host, config.gateway, has_environment_keys=bool(_environment_keys()))
         _require_sources(config)
         require_fit(config.catalog, config.catalog_at)
         _require_free_port(config.host, config.port)
@@ -89,6 +91,13 @@ def _require_sources(config: ServeConfig) -> None:
             raise ConfigError(f"{target.name}: {error}") from None
 
 
+def _environment_keys() -> tuple[ApiKeySettings, ...]:
+    try:
+        return environment_keys()
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
 def _require_free_port(host: str, port: int) -> None:
     """Raise ConfigError when something listens there: Serve would share the port with it silently."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -102,7 +111,7 @@ def _raise_interrupt(*_: object) -> None:
 
 
 def _run(server: subprocess.Popen[bytes], config: ServeConfig, log: Path) -> int:
-    url = f"http://{config.host}:{config.port}"
+    url = _url(config)
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     while not _is_ready(url):
         if server.poll() is not None or time.monotonic() > deadline_s:
@@ -111,14 +120,22 @@ def _run(server: subprocess.Popen[bytes], config: ServeConfig, log: Path) -> int
             return 1
         time.sleep(POLL_S)
     model = config.gateway.defaults.chat or config.catalog.models[0].name
+    has_keys = bool(config.gateway.keys or _environment_keys())
+    key = """ -H "Authorization: Bearer $RAYMUX_API_KEY\"""" if has_keys else ""
     print(
-        f"raymux: ready. Try: curl {url}/v1/chat/completions -H 'Content-Type: application/json'"
+        f"raymux: ready. Try: curl {url}/v1/chat/completions{key} -H 'Content-Type: application/json'"
         f""" -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "What is 2+2?"}}]}}'""",
         flush=True,
     )
     code = server.wait()
     print(f"raymux: the server ended by itself ({code}); see {_shown(log)}", file=sys.stderr)
     return 1
+
+
+def _url(config: ServeConfig) -> str:
+    """Where this machine reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.host, config.host)
+    return f"http://[{host}]:{config.port}" if ":" in host else f"http://{host}:{config.port}"
 
 
 def _is_ready(url: str) -> bool:

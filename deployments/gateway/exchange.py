@@ -10,6 +10,7 @@ from typing import Any
 from starlette.types import Message, Send
 
 from catalog.errors import RaymuxError
+from catalog.keys import ANYBODY, Caller
 from deployments.wire import Usage
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
@@ -23,6 +24,7 @@ class Exchange:
     method: str
     path: str
     begun_s: float = field(default_factory=time.perf_counter)
+    caller: Caller = ANYBODY
     status: int = 0
     model: str | None = None
     variant: str | None = None

@@ -8,11 +8,14 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
-from catalog.loading import GATEWAY, parse
+from catalog.loading import GATEWAY, parse, require_keys
 from catalog.settings import GatewaySettings
+from deployments.environment import environment_keys
 from deployments.gateway.app import build_gateway_app
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.relay import Relay
+from deployments.serve_options import serve_host
+from router.keys import Keyring
 
 
 @serve.deployment(
@@ -28,13 +31,18 @@ class Gateway:
 
     async def __init__(self, manager: DeploymentHandle) -> None:
         self._settings = GatewaySettings()
+        self._keyring = Keyring(environment_keys())
         self._fleet = Fleet(manager)
         self._relay = Relay(self._settings.connect_timeout_s)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve after the constructor."""
-        return build_gateway_app(self._fleet, self._relay, lambda: self._settings, under_serve=True)
+        return build_gateway_app(
+            self._fleet, self._relay, lambda: self._settings, keyring=lambda: self._keyring, under_serve=True
+        )
 
     def reconfigure(self, config: dict[str, Any]) -> None:
         """Take over new settings; requests under way keep the old ones."""
-        self._settings = parse(GatewaySettings, config, f"{GATEWAY}.user_config")
+        settings, keys = parse(GatewaySettings, config, f"{GATEWAY}.user_config"), environment_keys()
+        require_keys(serve_host(), settings, has_environment_keys=bool(keys))
+        self._settings, self._keyring = settings, Keyring((*settings.keys, *keys))

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
-from starlette.routing import Route
 
 from autoscaling.choice import Choice
 from autoscaling.cluster import Cluster, Footing
@@ -14,8 +13,10 @@ from autoscaling.placement import place
 from catalog.catalog import Target
 from catalog.errors import RaymuxError, RequestError
 from catalog.gpus import GPU_TYPES, GpuShape
+from catalog.keys import Access
 from catalog.models import VariantSettings
 from deployments.gateway.fleet import Fleet
+from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.json_body import read_fields
 from deployments.gateway.json_handler import JsonHandler
 from router.resolve import find
@@ -37,18 +38,20 @@ class Gpus:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def routes(self, prefix: str) -> list[Route]:
+    def routes(self, prefix: str) -> list[GuardedRoute]:
         """The routes under a prefix such as `/v1`."""
         return [
-            Route(f"{prefix}/gpus", JsonHandler(self.list), methods=["GET"]),
-            Route(f"{prefix}/gpus/validate", JsonHandler(self.validate), methods=["POST"]),
+            GuardedRoute(f"{prefix}/gpus", JsonHandler(self.list), methods=["GET"], access=Access.KEY),
+            GuardedRoute(f"{prefix}/gpus/validate", JsonHandler(self.validate), methods=["POST"], access=Access.KEY),
         ]
 
     async def list(self, request: Request) -> tuple[int, dict[str, Any]]:
-        cluster = await self._cluster()
+        caller, cluster = request.scope["exchange"].caller, await self._cluster()
         models: dict[str, dict[str, list[str]]] = {}
         for target in self._fleet.catalog.targets():
-            for variant in () if target.adapter else target.variants:
+            if target.adapter is not None or not caller.may_use(target.name):
+                continue
+            for variant in target.variants:
                 shape = variant.settings.shape
                 models.setdefault(GpuShape.parse(shape).type, {}).setdefault(shape, []).append(target.name)
         return 200, {
@@ -58,7 +61,9 @@ class Gpus:
 
     async def validate(self, request: Request) -> tuple[int, dict[str, Any]]:
         wish = await read_fields(request, ValidationRequest)
-        target = find(self._fleet.catalog, wish.model) if wish.model is not None else None
+        target = (
+            find(self._fleet.catalog, wish.model, request.scope["exchange"].caller) if wish.model is not None else None
+        )
         try:
             shapes = preferred_shapes(request.headers.get("x-gpu-preference"), wish.gpu_preference)
             settings = [each.settings for each in eligible(target, shapes)] if target else _plain(shapes)

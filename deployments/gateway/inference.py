@@ -50,7 +50,9 @@ class Inference:
 
     def _resolve(self, wish: Peek, exchange: Exchange) -> Target:
         default = getattr(self._settings().defaults, self._endpoint.default)
-        target = resolve(self._fleet.catalog, wish.model, default, self._endpoint, self._fleet.promoted)
+        target = resolve(
+            self._fleet.catalog, wish.model, default, self._endpoint, self._fleet.promoted, exchange.caller
+        )
         exchange.model = target.name
         return target
 

@@ -6,11 +6,12 @@ from collections.abc import Awaitable
 from typing import Any
 
 from starlette.requests import Request
-from starlette.routing import Route
 
 from catalog.catalog import Target
+from catalog.keys import Access
 from catalog.replicas import VariantState, VariantStatus
 from deployments.gateway.fleet import Fleet
+from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.json_body import read_object
 from deployments.gateway.json_handler import JsonHandler
 from router.resolve import find
@@ -25,20 +26,21 @@ class Models:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def routes(self, prefix: str) -> list[Route]:
+    def routes(self, prefix: str) -> list[GuardedRoute]:
         """The routes under a prefix such as `/v1`; ids may hold slashes and colons."""
         return [
-            Route(f"{prefix}/models", JsonHandler(self.list), methods=["GET"]),
-            Route(f"{prefix}/models", JsonHandler(self.register), methods=["POST"]),
-            Route(f"{prefix}/models/{{id:path}}/promote", JsonHandler(self.promote), methods=["POST"]),
-            Route(f"{prefix}/models/{{id:path}}/start", JsonHandler(self.start), methods=["POST"]),
-            Route(f"{prefix}/models/{{id:path}}/stop", JsonHandler(self.stop), methods=["POST"]),
-            Route(f"{prefix}/models/{{id:path}}", JsonHandler(self.get), methods=["GET"]),
-            Route(f"{prefix}/models/{{id:path}}", JsonHandler(self.deregister), methods=["DELETE"]),
+            GuardedRoute(f"{prefix}/models", JsonHandler(self.list), methods=["GET"], access=Access.KEY),
+            GuardedRoute(f"{prefix}/models", JsonHandler(self.register), methods=["POST"]),
+            GuardedRoute(f"{prefix}/models/{{id:path}}/promote", JsonHandler(self.promote), methods=["POST"]),
+            GuardedRoute(f"{prefix}/models/{{id:path}}/start", JsonHandler(self.start), methods=["POST"]),
+            GuardedRoute(f"{prefix}/models/{{id:path}}/stop", JsonHandler(self.stop), methods=["POST"]),
+            GuardedRoute(f"{prefix}/models/{{id:path}}", JsonHandler(self.get), methods=["GET"], access=Access.KEY),
+            GuardedRoute(f"{prefix}/models/{{id:path}}", JsonHandler(self.deregister), methods=["DELETE"]),
         ]
 
     async def list(self, request: Request) -> tuple[int, dict[str, Any]]:
-        data = [self.describe(target) for target in self._fleet.catalog.targets()]
+        caller = request.scope["exchange"].caller
+        data = [self.describe(target) for target in self._fleet.catalog.targets() if caller.may_use(target.name)]
         return 200, {"object": "list", "data": data}
 
     async def get(self, request: Request) -> tuple[int, dict[str, Any]]:
@@ -75,7 +77,7 @@ class Models:
         return 202, {"id": target.name, "object": "model", "accepted": verb}
 
     def _find(self, request: Request) -> Target:
-        return find(self._fleet.catalog, request.path_params["id"])
+        return find(self._fleet.catalog, request.path_params["id"], request.scope["exchange"].caller)
 
     def describe(self, target: Target) -> dict[str, Any]:
         """OpenAI's model object, with raymux's fields beside it."""

@@ -8,11 +8,12 @@ import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.routing import Route
 
 from catalog.errors import GatewayNotReady
+from catalog.keys import Access
 from catalog.replicas import ReplicaReport
 from deployments.gateway.fleet import Fleet
+from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.json_handler import JsonHandler
 from router.endpoints import ENDPOINTS
 
@@ -30,15 +31,15 @@ class Operations:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[GuardedRoute]:
         return [
-            Route("/", JsonHandler(self.index), methods=["GET"]),
-            Route("/health", JsonHandler(self.health), methods=["GET", "POST"]),
-            Route("/v1/health", JsonHandler(self.health), methods=["GET", "POST"]),
-            Route("/ready", JsonHandler(self.ready), methods=["GET"]),
-            Route("/v1/ready", JsonHandler(self.ready), methods=["GET"]),
-            Route("/v1/status", JsonHandler(self.status), methods=["GET"]),
-            Route("/status", JsonHandler(self.status), methods=["GET"]),
+            GuardedRoute("/", JsonHandler(self.index), methods=["GET"], access=Access.PUBLIC),
+            GuardedRoute("/health", JsonHandler(self.health), methods=["GET", "POST"], access=Access.PUBLIC),
+            GuardedRoute("/v1/health", JsonHandler(self.health), methods=["GET", "POST"], access=Access.PUBLIC),
+            GuardedRoute("/ready", JsonHandler(self.ready), methods=["GET"], access=Access.PUBLIC),
+            GuardedRoute("/v1/ready", JsonHandler(self.ready), methods=["GET"], access=Access.PUBLIC),
+            GuardedRoute("/v1/status", JsonHandler(self.status), methods=["GET"], access=Access.KEY),
+            GuardedRoute("/status", JsonHandler(self.status), methods=["GET"], access=Access.KEY),
         ]
 
     async def index(self, request: Request) -> tuple[int, dict[str, Any]]:
@@ -55,7 +56,9 @@ class Operations:
         return 200, {"status": "ready", "manager_seen_s_ago": silent_s}
 
     async def status(self, request: Request) -> tuple[int, dict[str, Any]]:
-        variants = [self._variant(key) for key in self._fleet.catalog.variants]
+        caller = request.scope["exchange"].caller
+        keys = [key for key in self._fleet.catalog.variants if caller.may_use(key.rpartition("@")[0])]
+        variants = [self._variant(key) for key in keys]
         return 200, {"object": "status", "variants": variants}
 
     def _variant(self, key: str) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import time
 from typing import Any
 
 from starlette.requests import Request
-from starlette.routing import Route
 
 from catalog.errors import ModelFailed, WarmupNotFound
+from catalog.keys import Access
 from catalog.warmups import Warmup, WarmupRequest, WarmupState
 from deployments.gateway.fleet import Fleet
+from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.json_body import read_fields
 from deployments.gateway.json_handler import JsonHandler
 from router.resolve import find
@@ -23,18 +24,18 @@ class Warmups:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    def routes(self, prefix: str) -> list[Route]:
+    def routes(self, prefix: str) -> list[GuardedRoute]:
         """The routes under a prefix such as `/v1`."""
         return [
-            Route(f"{prefix}/warmup", JsonHandler(self.list), methods=["GET"]),
-            Route(f"{prefix}/warmup", JsonHandler(self.begin), methods=["POST"]),
-            Route(f"{prefix}/warmup/{{id}}", JsonHandler(self.get), methods=["GET"]),
-            Route(f"{prefix}/warmup/{{id}}", JsonHandler(self.end), methods=["DELETE"]),
+            GuardedRoute(f"{prefix}/warmup", JsonHandler(self.list), methods=["GET"], access=Access.KEY),
+            GuardedRoute(f"{prefix}/warmup", JsonHandler(self.begin), methods=["POST"]),
+            GuardedRoute(f"{prefix}/warmup/{{id}}", JsonHandler(self.get), methods=["GET"], access=Access.KEY),
+            GuardedRoute(f"{prefix}/warmup/{{id}}", JsonHandler(self.end), methods=["DELETE"]),
         ]
 
     async def begin(self, request: Request) -> tuple[int, dict[str, Any]]:
         wish = await read_fields(request, WarmupRequest)
-        target = find(self._fleet.catalog, wish.model)
+        target = find(self._fleet.catalog, wish.model, request.scope["exchange"].caller)
         header = request.headers.get("x-gpu-preference")
         variants = eligible(target, preferred_shapes(header, wish.gpu_preference))
         keys = tuple(variant.key for variant in variants)
@@ -47,7 +48,9 @@ class Warmups:
         return (202 if warmup.state is WarmupState.STARTING else 200), self._describe(warmup)
 
     async def list(self, request: Request) -> tuple[int, dict[str, Any]]:
-        return 200, {"object": "list", "data": [self._describe(each) for each in self._fleet.warmups.values()]}
+        caller = request.scope["exchange"].caller
+        known = [each for each in self._fleet.warmups.values() if caller.may_use(each.model)]
+        return 200, {"object": "list", "data": [self._describe(each) for each in known]}
 
     async def get(self, request: Request) -> tuple[int, dict[str, Any]]:
         return 200, self._describe(self._find(request))
@@ -62,7 +65,7 @@ class Warmups:
 
     def _find(self, request: Request) -> Warmup:
         warmup = self._fleet.warmups.get(request.path_params["id"])
-        if warmup is None:
+        if warmup is None or not request.scope["exchange"].caller.may_use(warmup.model):
             raise WarmupNotFound("No warm-up has this id; one that is over is forgotten after an hour.", param="id")
         return warmup
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from catalog.loading import ConfigError, ServeConfig, load, parse
-from catalog.settings import CatalogSettings
+from catalog.loading import ConfigError, ServeConfig, load, parse, require_keys
+from catalog.settings import CatalogSettings, GatewaySettings
 from catalog.sources import PROJECT
 from tests.unit.builders import CHAT, EMBEDDER, PIRATE, catalog_dict
 
@@ -100,7 +100,8 @@ def test_a_configuration_of_this_repository_loads(file: Path) -> None:
         (f"{GATEWAY_AT}.defaults.rerank", CHAT),
         (f"{GATEWAY_AT}.defaults.colour", "x"),
         (f"{GATEWAY_AT}.colour", 1),
-        ("http_options.host", "0.0.0.0"),
+        ("http_options.host", ""),
+        (f"{GATEWAY_AT}.limits.requests_per_minute", 0),
         ("http_options.host", ["127.0.0.1"]),
         ("http_options.port", 0),
         ("http_options.port", 65536),
@@ -118,6 +119,40 @@ def test_an_error_names_its_place_in_the_yaml(tmp_path: Path, path: str, value: 
         read(tmp_path, changed(path, value))
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
+
+
+KEY = {"id": "a", "sha256": "0" * 64}
+
+
+@pytest.mark.parametrize(
+    ("keys", "where"),
+    [
+        ([{"id": "a", "sha256": "plain text"}], "user_config.keys.0.sha256: "),
+        ([{**KEY, "models": ["de*mo"]}], "user_config.keys.0.models.0: "),
+        ([{**KEY, "key": "rmx-secret"}], "user_config.keys.0.key: unknown field"),
+        ([KEY, {**KEY, "sha256": "1" * 64}], "user_config: keys: two keys have the same id"),
+        ([KEY, {**KEY, "id": "b"}], "user_config: keys: two keys have the same sha256"),
+    ],
+)
+def test_a_bad_key_is_named_by_its_place(tmp_path: Path, keys: list[Any], where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path, changed(f"{GATEWAY_AT}.keys", keys))
+    assert where in str(caught.value)
+    assert "rmx-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "gateway.example"])
+def test_without_keys_only_loopback_is_listened_on(host: str) -> None:
+    with pytest.raises(ConfigError, match=r"^http_options\.host: without API keys"):
+        require_keys(host, GatewaySettings(), has_environment_keys=False)
+    require_keys(host, GatewaySettings(), has_environment_keys=True)
+    require_keys(host, GatewaySettings.model_validate({"keys": [KEY]}), has_environment_keys=False)
+    require_keys(host, GatewaySettings(allow_unauthenticated=True), has_environment_keys=False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_loopback_needs_no_keys(host: str) -> None:
+    require_keys(host, GatewaySettings(), has_environment_keys=False)
 
 
 def test_an_entry_that_is_missing_is_asked_for_by_name(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from starlette.routing import BaseRoute
 
 from catalog.catalog import AdapterSpec
 from catalog.replicas import ReplicaReport
@@ -15,6 +16,7 @@ from deployments.gateway import cold_start
 from deployments.gateway.app import build_gateway_app
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
+from router.keys import Keyring
 from tests.unit.builders import CHAT, EMBEDDER, Client, FakeManager, Sent, http_scope, settle
 
 Outcome = Callable[[Reply], Awaitable[None]]
@@ -67,8 +69,18 @@ class GatewayUnderTest:
         self.settings = GatewaySettings.model_validate(
             {"defaults": {"chat": CHAT, "embeddings": EMBEDDER, "rerank": None}, "max_body_bytes": 10_000}
         )
-        self.app = build_gateway_app(self.fleet, self.relay, lambda: self.settings)  # type: ignore[arg-type]
+        self.keyring = Keyring()
+        self.app = build_gateway_app(
+            self.fleet,
+            self.relay,  # type: ignore[arg-type]
+            lambda: self.settings,
+            keyring=lambda: self.keyring,
+        )
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
+
+    def routes(self) -> list[BaseRoute]:
+        """The app's routes, from behind the envelope and the guard."""
+        return self.app._app._app.routes  # type: ignore[attr-defined]
 
     async def publish(self, *replicas: ReplicaReport, **view: Any) -> None:
         """Have the manager tell the gateway of these replicas."""
