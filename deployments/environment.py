@@ -83,6 +83,11 @@ def _is_taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def is_behind_haproxy() -> bool:
+    """Whether requests reach this process through the front door, which then says where each comes from."""
+    return "RAYMUX_HAPROXY" in os.environ
+
+
 def environment_keys() -> tuple[ApiKeySettings, ...]:
     """The API keys of RAYMUX_API_KEYS and RAYMUX_ADMIN_KEYS. Raises ValueError for one that is not fit to be a key."""
     variables = {"RAYMUX_API_KEYS": False, "RAYMUX_ADMIN_KEYS": True}

@@ -25,6 +25,7 @@ _INTEGER_BOUNDS = {
     "top_logprobs": (0, 1000),
     "top_n": (0, 2**31 - 1),
 }
+_COMPLETION_BOUNDS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 MAX_GUIDED_CHOICES = 1_000
 
 _FIELD_NAME = re.compile(r"[a-z][a-z_]{0,39}")
@@ -36,6 +37,7 @@ class Peek(NamedTuple):
     model: str | None
     stream: bool
     gpu_preference: Any
+    max_tokens: int | None = None
 
 
 def peek(raw: bytes) -> Peek:
@@ -55,7 +57,13 @@ def peek(raw: bytes) -> Peek:
         if field in body:
             _check_integer(field, body[field], low, high)
     _check_guided(body)
-    return Peek(model, bool(stream), body.get("gpu_preference"))
+    return Peek(model, bool(stream), body.get("gpu_preference"), _max_tokens(body))
+
+
+def _max_tokens(body: dict[str, Any]) -> int | None:
+    """Completion tokens that the request may ask for at most, over all its choices; None where it sets no bound."""
+    bounds = [body[field] for field in _COMPLETION_BOUNDS if body.get(field) is not None]
+    return min(bounds) * (body.get("n") or 1) if bounds else None
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from catalog.keys import Access
-from catalog.settings import GatewaySettings
 from deployments.gateway.envelope import Envelope
-from deployments.gateway.fleet import Fleet
 from deployments.gateway.gpus import Gpus
 from deployments.gateway.guard import Guard, GuardedRoute
 from deployments.gateway.inference import Inference
 from deployments.gateway.models import Models
 from deployments.gateway.operations import Operations
-from deployments.gateway.relay import Relay
+from deployments.gateway.services import Services
 from deployments.gateway.warmups import Warmups
 from router.endpoints import ENDPOINTS
-from router.keys import Keyring
 
 
-def build_gateway_app(
-    fleet: Fleet,
-    relay: Relay,
-    settings: Callable[[], GatewaySettings],
-    *,
-    keyring: Callable[[], Keyring] = Keyring,
-    under_serve: bool = False,
-) -> ASGIApp:
+def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIApp:
     """The app; every path works with and without its `/v1`."""
+    fleet = services.fleet
     routes: list[GuardedRoute] = [*Operations(fleet).routes()]
     for resource in (Models(fleet), Warmups(fleet), Gpus(fleet)):
         routes += [*resource.routes("/v1"), *resource.routes("")]
     for endpoint in ENDPOINTS:
-        app = Inference(endpoint, fleet, relay, settings)
+        app = Inference(endpoint, services)
         routes += [
-            GuardedRoute(path, app, methods=["POST"], access=Access.KEY)
+            GuardedRoute(path, app, methods=["POST"], access=Access.KEY, counts_itself=True)
             for path in (endpoint.path, endpoint.path.removeprefix("/v1"))
         ]
     # A bare router: the envelope renders every error, so Starlette's own handling of them is left out.
     router = Router(routes=routes, redirect_slashes=False)
-    return Envelope(Guard(router, keyring, settings), adds_request_id=not under_serve)
+    return Envelope(Guard(router, services), adds_request_id=not under_serve)

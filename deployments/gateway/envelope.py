@@ -12,10 +12,12 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from catalog.errors import InternalError, InvalidRequest, MethodNotAllowed, PathNotFound, RaymuxError
+from deployments.environment import is_behind_haproxy
 from deployments.gateway.exchange import ClientLeft, Exchange, Reply
 
 logger = logging.getLogger("ray.serve")
 
+_IS_BEHIND_HAPROXY = is_behind_haproxy()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
@@ -33,7 +35,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(request_id(scope), scope["method"], scope["path"])
+        exchange = Exchange(request_id(scope), scope["method"], scope["path"], address=client_address(scope))
         reply = Reply(send, exchange, adds_request_id=self._adds_request_id)
         scope["exchange"], scope["reply"] = exchange, reply
         # Starlette's router raises its 404 and 405 only where it believes an application stands around it.
@@ -60,6 +62,13 @@ def request_id(scope: Scope) -> str:
     """The caller's X-Request-Id where it is harmless, else a new one."""
     given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
     return given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
+
+
+def client_address(scope: Scope) -> str:
+    """Where the client connects from. Behind the front door that is what HAProxy says in a header of its own."""
+    if _IS_BEHIND_HAPROXY:
+        return next((value for name, value in scope["headers"] if name == b"x-raymux-client"), b"").decode("latin-1")
+    return (scope.get("client") or ("",))[0]
 
 
 def from_starlette(error: HTTPException) -> RaymuxError:

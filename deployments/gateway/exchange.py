@@ -18,13 +18,18 @@ EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
 @dataclass(slots=True)
 class Exchange:
-    """Facts of one request, gathered on its way; the access log writes them down."""
+    """Facts of one request, gathered on its way; the access log writes them down.
+
+    `address` is where the client connects from. `headers` are further ones of the reply, by their lower-case names.
+    """
 
     request_id: str
     method: str
     path: str
     begun_s: float = field(default_factory=time.perf_counter)
     caller: Caller = ANYBODY
+    address: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
     status: int = 0
     model: str | None = None
     variant: str | None = None
@@ -89,7 +94,10 @@ class Reply:
             headers.append((b"x-raymux-gpu", f"{exchange.shape}{reason}".encode("latin-1")))
         if exchange.cold_start_s is not None:
             headers.append((b"x-raymux-cold-start-s", f"{exchange.cold_start_s:.2f}".encode()))
-        headers += [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in extra.items()]
+        headers += [
+            (name.replace("_", "-").encode(), value.encode("latin-1"))
+            for name, value in (*exchange.headers.items(), *extra.items())
+        ]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, chunk: bytes) -> None:

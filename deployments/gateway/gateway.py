@@ -13,7 +13,9 @@ from catalog.settings import GatewaySettings
 from deployments.environment import environment_keys
 from deployments.gateway.app import build_gateway_app
 from deployments.gateway.fleet import Fleet
+from deployments.gateway.limits import Limits
 from deployments.gateway.relay import Relay
+from deployments.gateway.services import Services
 from deployments.serve_options import serve_host
 from router.keys import Keyring
 
@@ -37,9 +39,14 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve after the constructor."""
-        return build_gateway_app(
-            self._fleet, self._relay, lambda: self._settings, keyring=lambda: self._keyring, under_serve=True
+        services = Services(
+            self._fleet,
+            self._relay,
+            settings=lambda: self._settings,
+            keyring=lambda: self._keyring,
+            limits=Limits(lambda: self._settings),
         )
+        return build_gateway_app(services, under_serve=True)
 
     def reconfigure(self, config: dict[str, Any]) -> None:
         """Take over new settings; requests under way keep the old ones."""

@@ -11,31 +11,49 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from catalog.errors import PermissionDenied
 from catalog.keys import Access
-from catalog.settings import LOOPBACK_HOSTS, GatewaySettings
-from router.keys import Keyring
+from catalog.settings import LOOPBACK_HOSTS
+from deployments.gateway.services import Services
 
 
 class GuardedRoute(Route):
-    """A route that its caller must have access to; puts the caller into the exchange."""
+    """A route that its caller must have access to; puts the caller into the exchange.
+
+    Calls count against the caller's limits. `counts_itself` is for a route that counts tokens with them.
+    """
 
     def __init__(
-        self, path: str, endpoint: Callable[..., Any], *, methods: list[str], access: Access = Access.ADMIN
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        methods: list[str],
+        access: Access = Access.ADMIN,
+        counts_itself: bool = False,
     ) -> None:
         super().__init__(path, endpoint, methods=methods)
         self.access = access
+        self.counts_itself = counts_itself
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["guard"].admit(scope, self.access)
-        await super().handle(scope, receive, send)
+        guard: Guard = scope["guard"]
+        guard.admit(scope, self.access)
+        if self.access in _OPEN or self.counts_itself:
+            await super().handle(scope, receive, send)
+            return
+        async with guard.limits.taken(scope["exchange"], self.path.removeprefix("/v1"), tokens=0):
+            await super().handle(scope, receive, send)
+
+
+_OPEN = (Access.PUBLIC, Access.SIGNED)
 
 
 class Guard:
     """ASGI app around the routes: knows the keys that are in force."""
 
-    def __init__(self, app: ASGIApp, keyring: Callable[[], Keyring], settings: Callable[[], GatewaySettings]) -> None:
+    def __init__(self, app: ASGIApp, services: Services) -> None:
         self._app = app
-        self._keyring = keyring
-        self._settings = settings
+        self._services = services
+        self.limits = services.limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["guard"] = self
@@ -43,13 +61,13 @@ class Guard:
 
     def admit(self, scope: Scope, access: Access) -> None:
         """Find out who calls. Raises InvalidApiKey or PermissionDenied."""
-        if access in (Access.PUBLIC, Access.SIGNED):
+        if access in _OPEN:
             return
         headers = dict(scope["headers"])
-        keyring = self._keyring()
+        keyring = self._services.keyring()
         caller = keyring.caller(headers.get(b"authorization"), headers.get(b"x-api-key"))
         if not keyring:
-            refuse_other_sites(headers, any_name=self._settings().allow_unauthenticated)
+            refuse_other_sites(headers, any_name=self._services.settings().allow_unauthenticated)
         scope["exchange"].caller = caller
         if access is Access.ADMIN and not caller.is_admin:
             raise PermissionDenied("This endpoint needs an admin key.")

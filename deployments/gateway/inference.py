@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
@@ -14,14 +14,14 @@ from catalog.catalog import Target, VariantSpec
 from catalog.errors import ModelLoading, PayloadTooLarge, RaymuxError, UnsupportedMediaType, UpstreamError
 from catalog.gpus import spills
 from catalog.models import Task
-from catalog.settings import GatewaySettings
 from deployments.gateway.cold_start import wait_for_start
 from deployments.gateway.exchange import ClientLeft, Exchange, Reply
-from deployments.gateway.fleet import Fleet
-from deployments.gateway.relay import Relay, ReplicaUnavailable
+from deployments.gateway.relay import ReplicaUnavailable
+from deployments.gateway.services import Services
 from deployments.manager.view import Placed
 from router.body import Peek, peek, with_model
 from router.endpoints import Endpoint
+from router.limits import estimate_tokens
 from router.resolve import resolve
 from router.variants import eligible, preferred_shapes
 
@@ -31,11 +31,12 @@ MAX_ATTEMPTS = 3
 class Inference:
     """The ASGI app behind one inference endpoint."""
 
-    def __init__(self, endpoint: Endpoint, fleet: Fleet, relay: Relay, settings: Callable[[], GatewaySettings]) -> None:
+    def __init__(self, endpoint: Endpoint, services: Services) -> None:
         self._endpoint = endpoint
-        self._fleet = fleet
-        self._relay = relay
-        self._settings = settings
+        self._fleet = services.fleet
+        self._relay = services.relay
+        self._settings = services.settings
+        self._limits = services.limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange, reply, headers = scope["exchange"], scope["reply"], dict(scope["headers"])
@@ -46,7 +47,9 @@ class Inference:
             body = with_model(body, target.name)
         shapes = preferred_shapes(_text(headers, b"x-gpu-preference"), wish.gpu_preference)
         job = _Job(target, eligible(target, shapes), bool(shapes), body, headers, wish.stream, exchange, reply)
-        await until_client_leaves(receive, exchange, self._dispatch(job))
+        tokens = estimate_tokens(len(body), wish.max_tokens if self._endpoint.task is Task.GENERATE else 0)
+        async with self._limits.taken(exchange, self._endpoint.path, tokens):
+            await until_client_leaves(receive, exchange, self._dispatch(job))
 
     def _resolve(self, wish: Peek, exchange: Exchange) -> Target:
         default = getattr(self._settings().defaults, self._endpoint.default)

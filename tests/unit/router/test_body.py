@@ -106,7 +106,7 @@ def test_nesting_is_allowed_to_its_limit_and_no_further() -> None:
 
 
 def test_a_wide_body_is_not_a_deep_one() -> None:
-    assert peek(b'{"input": [' + b"[1]," * 10_000 + b"[1]]}") == (None, False, None)
+    assert peek(b'{"input": [' + b"[1]," * 10_000 + b"[1]]}") == (None, False, None, None)
 
 
 def test_a_body_of_very_many_objects_is_refused() -> None:

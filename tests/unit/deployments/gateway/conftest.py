@@ -16,6 +16,8 @@ from deployments.gateway import cold_start
 from deployments.gateway.app import build_gateway_app
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
+from deployments.gateway.limits import Limits, LocalWindows
+from deployments.gateway.services import Services
 from router.keys import Keyring
 from tests.unit.builders import CHAT, EMBEDDER, Client, FakeManager, Sent, http_scope, settle
 
@@ -70,12 +72,15 @@ class GatewayUnderTest:
             {"defaults": {"chat": CHAT, "embeddings": EMBEDDER, "rerank": None}, "max_body_bytes": 10_000}
         )
         self.keyring = Keyring()
-        self.app = build_gateway_app(
+        self.now_s = 1_000_020.0
+        self.services = Services(
             self.fleet,
             self.relay,  # type: ignore[arg-type]
-            lambda: self.settings,
+            settings=lambda: self.settings,
             keyring=lambda: self.keyring,
+            limits=Limits(lambda: self.settings, LocalWindows(lambda: self.now_s)),
         )
+        self.app = build_gateway_app(self.services)
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
 
     def routes(self) -> list[BaseRoute]:

@@ -11,7 +11,7 @@ from catalog.errors import InvalidRequest
 from catalog.replicas import ColdStart, StartStep, VariantState
 from deployments.gateway.app import build_gateway_app
 from tests.unit.builders import CHAT, EMBEDDER, report, settle, status
-from tests.unit.deployments.gateway.conftest import FakeRelay, GatewayUnderTest
+from tests.unit.deployments.gateway.conftest import GatewayUnderTest
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ async def waiting() -> AsyncIterator[httpx.AsyncClient]:
     gateway = GatewayUnderTest()
     gateway.fleet._watching.cancel()
     await settle()
-    app = build_gateway_app(gateway.fleet, FakeRelay(), lambda: gateway.settings)  # type: ignore[arg-type]
+    app = build_gateway_app(gateway.services)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as client:
         yield client
     await gateway.close()

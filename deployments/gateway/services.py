@@ -1,0 +1,23 @@
+"""What the routes of one gateway share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from catalog.settings import GatewaySettings
+from deployments.gateway.fleet import Fleet
+from deployments.gateway.limits import Limits
+from deployments.gateway.relay import Relay
+from router.keys import Keyring
+
+
+@dataclass(frozen=True)
+class Services:
+    """Made once for a gateway. `settings` and `keyring` are functions, because a new configuration replaces them."""
+
+    fleet: Fleet
+    relay: Relay
+    settings: Callable[[], GatewaySettings]
+    keyring: Callable[[], Keyring]
+    limits: Limits
