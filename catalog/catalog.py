@@ -62,6 +62,15 @@ class AdapterSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueRules:
+    """Bounds of the requests to a model; seconds."""
+
+    max_ongoing_per_replica: int
+    max_queued_requests: int
+    max_queue_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """What a name leads to: the variants that can serve it, and the adapter they need for it."""
 
@@ -70,6 +79,7 @@ class Target:
     tasks: tuple[Task, ...]
     variants: tuple[VariantSpec, ...]
     lifecycle: LifecycleSettings
+    queue: QueueRules
     base: str | None = None
     adapter: AdapterSpec | None = None
     auto_promote: bool = True
@@ -128,10 +138,15 @@ def _variants(
     )
 
 
+def _queue(model: ModelSettings) -> QueueRules:
+    queue = model.queue
+    return QueueRules(model.max_ongoing_per_replica, queue.max_queued_requests, queue.max_queue_wait_s)
+
+
 def _base_target(model: ModelSettings, host: str) -> Target:
     names = (model.name, *model.aliases)
     variants = _variants(model.name, names, model.source, model, model.adapters, host)
-    return Target(model.name, "base", model.tasks, variants, model.lifecycle, aliases=model.aliases)
+    return Target(model.name, "base", model.tasks, variants, model.lifecycle, _queue(model), aliases=model.aliases)
 
 
 def _adapter_target(
@@ -141,7 +156,9 @@ def _adapter_target(
     spec = AdapterSpec(entry.name, names, entry.source)
     auto_promote = entry.auto_promote if isinstance(entry, CheckpointSettings) else True
     variants = _base_target(base, host).variants
-    target = Target(entry.name, kind, base.tasks, variants, base.lifecycle, base.name, spec, auto_promote, names[1:])
+    target = Target(
+        entry.name, kind, base.tasks, variants, base.lifecycle, _queue(base), base.name, spec, auto_promote, names[1:]
+    )
     return target, names
 
 
@@ -154,7 +171,16 @@ def _checkpoint_target(
     # Its engine knows the short name too, newest or not: a newer checkpoint must not change the spec and restart it.
     variants = _variants(entry.name, _all_names(entry.name, base, True), entry.source, base, None, host)
     target = Target(
-        entry.name, "checkpoint", base.tasks, variants, base.lifecycle, base.name, None, entry.auto_promote, names[1:]
+        entry.name,
+        "checkpoint",
+        base.tasks,
+        variants,
+        base.lifecycle,
+        _queue(base),
+        base.name,
+        None,
+        entry.auto_promote,
+        names[1:],
     )
     return target, names
 

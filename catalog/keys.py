@@ -38,7 +38,7 @@ class Caller:
     """Who sends a request. `key_id` and `tenant` are the operator's words, so they are safe in logs and labels.
 
     `models` are names, or beginnings of names that end in `*`. `limits` are None where the gateway's own apply.
-    `priority`: a higher one is admitted first when a model is full.
+    When a model is full, those of a higher `priority` are served first, and the others share by `weight`.
     """
 
     key_id: str | None = None
@@ -47,6 +47,7 @@ class Caller:
     is_admin: bool = False
     limits: LimitSettings | None = None
     priority: int = 0
+    weight: float = 1.0
 
     def may_use(self, name: str) -> bool:
         """Whether the caller may use a model of this (canonical) name."""
@@ -80,7 +81,10 @@ class ApiKeySettings(Settings):
     priority: int = Field(
         default=0, ge=-100, le=100, description="When a model is full, requests of a higher priority are served first."
     )
+    weight: float = Field(
+        default=1.0, ge=0.01, le=100, description="The tenant's share beside others of the same priority."
+    )
 
     def caller(self) -> Caller:
         """Who a request with this key comes from."""
-        return Caller(self.id, self.tenant, self.models, self.admin, self.limits, self.priority)
+        return Caller(self.id, self.tenant, self.models, self.admin, self.limits, self.priority, self.weight)

@@ -42,6 +42,10 @@ RESERVED_ENGINE_ARGS = frozenset(
 )  # fmt: skip
 
 
+# vLLM's own on most GPUs.
+DEFAULT_MAX_NUM_SEQS = 256
+
+
 class EmulatedEngine(Settings):
     """How the emulated engine paces itself. It repeats a fixed vocabulary and knows no language."""
 
@@ -201,6 +205,28 @@ class LifecycleSettings(Settings):
         return self
 
 
+class QueueSettings(Settings):
+    """How many requests a model takes at once, and how many more may wait for it."""
+
+    max_ongoing_per_replica: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Requests one replica gets at once; the others wait in the gateway, where tenants share by weight."
+        " Without it `max_num_seqs`, or 256.",
+    )
+    max_queued_requests: int = Field(
+        default=256, ge=0, le=100_000, description="Requests that may wait in a gateway; further ones get 429."
+    )
+    max_queue_wait_s: float = Field(
+        default=60,
+        ge=0.1,
+        le=7_200,
+        description="Longest wait for a place; a request that would wait longer, or has, gets 429. The wait for a"
+        " model's start does not count.",
+    )
+
+
 class AdapterPool(Settings):
     """How many LoRA adapters a replica of the model holds."""
 
@@ -227,6 +253,12 @@ class ModelSettings(Settings):
     engine: EngineSettings = Field(default=EngineSettings(), description="How the engine runs.")
     adapters: AdapterPool | None = Field(default=None, description="Set it to serve LoRA adapters of this model.")
     lifecycle: LifecycleSettings = Field(default=LifecycleSettings(), description="When it starts and leaves.")
+    queue: QueueSettings = Field(default=QueueSettings(), description="How many requests it takes, and how many wait.")
+
+    @property
+    def max_ongoing_per_replica(self) -> int:
+        """Requests one replica gets at once."""
+        return self.queue.max_ongoing_per_replica or self.engine.max_num_seqs or DEFAULT_MAX_NUM_SEQS
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSettings:

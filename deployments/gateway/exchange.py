@@ -37,6 +37,7 @@ class Exchange:
     choice: str | None = None
     replica: str | None = None
     num_attempts: int = 0
+    queued_s: float | None = None
     cold_start_s: float | None = None
     first_byte_ms: float | None = None
     usage: Usage | None = None

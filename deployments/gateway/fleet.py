@@ -51,6 +51,7 @@ class Fleet:
         self.warmups: dict[str, Warmup] = {}
         self.seen_manager_at_s = 0.0
         self._has_news = asyncio.Event()
+        self._listeners: list[Callable[[], None]] = []
         self._watching = asyncio.create_task(self._watch())
 
     @property
@@ -73,6 +74,19 @@ class Fleet:
     def replicas(self, variant: str) -> list[ReplicaReport]:
         """The replicas of a variant, in any state."""
         return list(self._replicas.get(variant, {}).values())
+
+    def on_news(self, listener: Callable[[], None]) -> None:
+        """Call it whenever replicas, variants or the catalog may have changed."""
+        self._listeners.append(listener)
+
+    def ready(self, variant: VariantSpec) -> list[ReplicaReport]:
+        """The replicas of a variant that take requests, as far as this gateway knows."""
+        known = self._replicas.get(variant.key, {}).values()
+        return [replica for replica in known if replica.is_ready and replica.replica_id not in self._unreachable]
+
+    def num_ongoing(self, replica: ReplicaReport) -> int:
+        """Requests that this gateway has under way there."""
+        return self._ongoing[replica.replica_id]
 
     def choose(self, variant: VariantSpec, adapter: AdapterSpec | None) -> ReplicaReport | None:
         """A replica that can serve the request now, or None."""
@@ -205,6 +219,8 @@ class Fleet:
         self.warmups = {warmup.id: warmup for warmup in view.warmups}
         self.seen_manager_at_s = time.time()
         self._has_news.set()
+        for listener in self._listeners:
+            listener()
 
     async def ask(self, call: Awaitable[_T | RaymuxError]) -> _T:
         """What a call to the manager returned. Raises a RaymuxError that it returned, or ModelLoading if it broke."""

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from catalog.loading import GATEWAY, parse, require_keys
 from catalog.settings import GatewaySettings
 from deployments.environment import environment_keys
+from deployments.gateway.admission import Admission
 from deployments.gateway.app import build_gateway_app
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
@@ -45,6 +46,7 @@ class Gateway:
             settings=lambda: self._settings,
             keyring=lambda: self._keyring,
             limits=Limits(lambda: self._settings),
+            admission=Admission(self._fleet, lambda: self._settings.comment_interval_s),
         )
         return build_gateway_app(services, under_serve=True)
 

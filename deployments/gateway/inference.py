@@ -37,6 +37,7 @@ class Inference:
         self._relay = services.relay
         self._settings = services.settings
         self._limits = services.limits
+        self._admission = services.admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange, reply, headers = scope["exchange"], scope["reply"], dict(scope["headers"])
@@ -49,7 +50,12 @@ class Inference:
         job = _Job(target, eligible(target, shapes), bool(shapes), body, headers, wish.stream, exchange, reply)
         tokens = estimate_tokens(len(body), wish.max_tokens if self._endpoint.task is Task.GENERATE else 0)
         async with self._limits.taken(exchange, self._endpoint.path, tokens):
-            await until_client_leaves(receive, exchange, self._dispatch(job))
+            await until_client_leaves(receive, exchange, self._admit(job, tokens))
+
+    async def _admit(self, job: _Job, tokens: int) -> None:
+        reply = job.reply if job.is_stream and self._endpoint.task is Task.GENERATE else None
+        async with self._admission.admitted(job.target, job.variants, job.exchange, tokens, reply):
+            await self._dispatch(job)
 
     def _resolve(self, wish: Peek, exchange: Exchange) -> Target:
         default = getattr(self._settings().defaults, self._endpoint.default)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from catalog.settings import GatewaySettings
+from deployments.gateway.admission import Admission
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
 from deployments.gateway.relay import Relay
@@ -21,3 +22,4 @@ class Services:
     settings: Callable[[], GatewaySettings]
     keyring: Callable[[], Keyring]
     limits: Limits
+    admission: Admission

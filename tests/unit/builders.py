@@ -180,10 +180,15 @@ class FakeManager:
         self.is_away = False
         self.orders: list[bool] = []
         self.on_ensure: Ensure = self._no_start
-        self._version = 1
+        self._version = self._catalog_version = 1
         self._settings = settings or catalog_settings()
         self._view: dict[str, Any] = {"replicas": (), "variants": (), "promoted": frozenset()}
         self._has_changed = asyncio.Event()
+
+    def configure(self, settings: CatalogSettings) -> None:
+        """Another catalog; the gateway sees it with the next `publish`."""
+        self._settings = settings
+        self._catalog_version += 1
 
     def publish(
         self,
@@ -217,8 +222,8 @@ class FakeManager:
             await self._has_changed.wait()
         if self.is_away:
             raise ConnectionError("the manager restarts")
-        is_new = catalog_version != 1
-        return FleetView(self._version, 1, self._settings if is_new else None, **self._view)
+        is_new = catalog_version != self._catalog_version
+        return FleetView(self._version, self._catalog_version, self._settings if is_new else None, **self._view)
 
     async def _ensure(
         self, keys: tuple[str, ...], adapter: AdapterSpec | None, suspects: tuple[str, ...], *, in_order: bool

@@ -13,6 +13,7 @@ from catalog.catalog import AdapterSpec
 from catalog.replicas import ReplicaReport
 from catalog.settings import GatewaySettings
 from deployments.gateway import cold_start
+from deployments.gateway.admission import Admission
 from deployments.gateway.app import build_gateway_app
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
@@ -79,6 +80,7 @@ class GatewayUnderTest:
             settings=lambda: self.settings,
             keyring=lambda: self.keyring,
             limits=Limits(lambda: self.settings, LocalWindows(lambda: self.now_s)),
+            admission=Admission(self.fleet, lambda: self.settings.comment_interval_s),
         )
         self.app = build_gateway_app(self.services)
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
