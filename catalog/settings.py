@@ -112,6 +112,13 @@ class GatewaySettings(Settings):
         default=5.0, ge=0.1, le=60, description="Time between the SSE comments a stream gets while its model starts."
     )
     connect_timeout_s: float = Field(default=5.0, ge=0.1, le=60, description="Time to connect to a replica.")
+    first_token_timeout_s: float = Field(
+        default=300,
+        ge=1,
+        le=7_200,
+        description="Longest time from sending a stream to a replica to its first token. A replica that takes longer"
+        " is taken to hang: it is left alone for a while, and the request goes to another one.",
+    )
     keys: tuple[ApiKeySettings, ...] = Field(
         default=(),
         max_length=100_000,

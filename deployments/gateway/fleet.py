@@ -7,7 +7,7 @@ import itertools
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -31,6 +31,7 @@ RETRY_INTERVAL_S = 0.5
 RELIEF_INTERVAL_S = 2.0
 SEEN_TIMEOUT_S = 2.0
 MANAGER_ATTEMPTS = 3
+GIVE_UP_AFTER_S = 3.0
 
 
 class Fleet:
@@ -51,6 +52,7 @@ class Fleet:
         self.warmups: dict[str, Warmup] = {}
         self.seen_manager_at_s = 0.0
         self._has_news = asyncio.Event()
+        self._watchers: dict[str, set[asyncio.Timeout]] = {}
         self._listeners: list[Callable[[], None]] = []
         self._watching = asyncio.create_task(self._watch())
 
@@ -88,10 +90,15 @@ class Fleet:
         """Requests that this gateway has under way there."""
         return self._ongoing[replica.replica_id]
 
-    def choose(self, variant: VariantSpec, adapter: AdapterSpec | None) -> ReplicaReport | None:
-        """A replica that can serve the request now, or None."""
+    def choose(
+        self, variant: VariantSpec, adapter: AdapterSpec | None, blocked: Container[str] = ()
+    ) -> ReplicaReport | None:
+        """A replica that can serve the request now, or None. Those in `blocked` do not count."""
+        known = self._replicas.get(variant.key, {})
         return choose_replica(
-            self._replicas.get(variant.key, {}).values(),
+            [report for replica_id, report in known.items() if replica_id not in blocked]
+            if blocked
+            else known.values(),
             self._ongoing,
             adapter=adapter.name if adapter else None,
             excluded=self._unreachable,
@@ -99,16 +106,21 @@ class Fleet:
         )
 
     def warm(
-        self, variants: tuple[VariantSpec, ...], adapter: AdapterSpec | None, *, in_order: bool = False
+        self,
+        variants: tuple[VariantSpec, ...],
+        adapter: AdapterSpec | None,
+        *,
+        in_order: bool = False,
+        blocked: Container[str] = (),
     ) -> Placed | None:
         """A replica that can serve the request now, of the first variant that has room, else of the first that is warm.
 
         With `in_order` only the first variant counts: whether a later one may serve depends on whether the first can be
-        had, which the manager knows. Returns None when none is warm.
+        had, which the manager knows. Replicas in `blocked` do not count. Returns None when none is warm.
         """
         full: Placed | None = None
         for variant in variants[:1] if in_order else variants:
-            replica = self.choose(variant, adapter)
+            replica = self.choose(variant, adapter, blocked)
             if replica is None:
                 continue
             if load_of(replica, self._ongoing) < variant.settings.target_ongoing_requests:
@@ -132,6 +144,26 @@ class Fleet:
             self._ongoing[replica.replica_id] -= 1
             if self._ongoing[replica.replica_id] == 0:
                 del self._ongoing[replica.replica_id]
+
+    @contextmanager
+    def watched(self, replica: ReplicaReport, patience: asyncio.Timeout) -> Iterator[None]:
+        """Let `patience` run out when the replica has been silent for so long that the manager has given it up.
+
+        A process that hangs keeps its connections open: without this its clients would wait until it is killed.
+        """
+        watchers = self._watchers.setdefault(replica.replica_id, set())
+        watchers.add(patience)
+        try:
+            yield
+        finally:
+            watchers.discard(patience)
+            if not watchers:
+                self._watchers.pop(replica.replica_id, None)
+
+    def _give_up(self, replica_id: str) -> None:
+        if not any(replica_id in replicas for replicas in self._replicas.values()):
+            for patience in self._watchers.get(replica_id, ()):
+                patience.reschedule(asyncio.get_running_loop().time())
 
     def mark_unreachable(self, replica: ReplicaReport) -> None:
         """Offer the replica no more until it reports again."""
@@ -213,6 +245,9 @@ class Fleet:
         for report in view.replicas:
             self._take(report)
         alive = {report.replica_id for report in view.replicas}
+        for replica_id in self._watchers.keys() - alive:
+            # A manager that has just been restarted may not have heard of it yet.
+            asyncio.get_running_loop().call_later(GIVE_UP_AFTER_S, self._give_up, replica_id)
         self._unreachable = {id: at_s for id, at_s in self._unreachable.items() if id in alive}
         self.statuses = {status.variant: status for status in view.variants}
         self.promoted = view.promoted

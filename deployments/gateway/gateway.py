@@ -13,11 +13,14 @@ from catalog.settings import GatewaySettings
 from deployments.environment import environment_keys
 from deployments.gateway.admission import Admission
 from deployments.gateway.app import build_gateway_app
+from deployments.gateway.breakers import Breakers
+from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
 from deployments.gateway.relay import Relay
 from deployments.gateway.services import Services
 from deployments.serve_options import serve_host
+from router.breaker import BreakerRules
 from router.keys import Keyring
 
 
@@ -42,11 +45,11 @@ class Gateway:
         """Called by Serve after the constructor."""
         services = Services(
             self._fleet,
-            self._relay,
             settings=lambda: self._settings,
             keyring=lambda: self._keyring,
             limits=Limits(lambda: self._settings),
             admission=Admission(self._fleet, lambda: self._settings.comment_interval_s),
+            dispatcher=Dispatcher(self._fleet, self._relay, Breakers(BreakerRules()), lambda: self._settings),
         )
         return build_gateway_app(services, under_serve=True)
 

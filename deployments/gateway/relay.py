@@ -30,11 +30,19 @@ MAX_ERROR_BYTES = 64 * 1024
 
 
 class ReplicaUnavailable(Exception):
-    """The replica did not take the request, so another one may. `is_draining` when it said why."""
+    """The replica did not answer the request, and nothing of a reply has been sent, so another one may."""
 
-    def __init__(self, *, is_draining: bool) -> None:
-        super().__init__("replica unavailable")
-        self.is_draining = is_draining
+
+class ReplicaDraining(ReplicaUnavailable):
+    """It said that it takes no more requests."""
+
+
+class ReplicaGone(ReplicaUnavailable, OSError):
+    """It is not there, or went away; `was_sent` when it may have worked on the request."""
+
+    def __init__(self, *, was_sent: bool = False) -> None:
+        super().__init__("replica gone")
+        self.was_sent = was_sent
 
 
 class Relay:
@@ -61,23 +69,29 @@ class Relay:
         adapter: AdapterSpec | None,
         exchange: Exchange,
         reply: Reply,
+        patience: asyncio.Timeout,
     ) -> None:
         """Relay one request.
 
-        Raises ReplicaUnavailable before the first byte when the replica is gone or draining, and a RaymuxError when
+        Raises ReplicaGone or ReplicaDraining before the first byte, and a RaymuxError when
         the engine refuses the request or breaks off. Leaving this coroutine closes the connection, which makes the
-        engine abort the request.
+        engine abort the request. `patience` is how long the reply may take to begin; what follows takes as long as it
+        takes.
         """
         url = URL(f"http://{replica.address}{path}", encoded=True)
         try:
             response = await self._session.post(
                 url, data=body, headers=_headers(replica, headers, adapter, exchange), allow_redirects=False
             )
-        except (aiohttp.ClientConnectionError, TimeoutError) as error:
-            raise ReplicaUnavailable(is_draining=False) from error
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+            was_sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+            raise ReplicaGone(was_sent=was_sent) from error
+        patience.reschedule(None)
         try:
             await self._pass_on(response, exchange, reply)
         except (aiohttp.ClientError, asyncio.IncompleteReadError) as error:
+            if exchange.first_byte_ms is None:
+                raise ReplicaGone(was_sent=True) from error
             raise UpstreamError("The engine went away in the middle of its reply; try again.") from error
         finally:
             # Returns the connection to the pool after a whole reply, and closes it after a part of one.
@@ -86,7 +100,7 @@ class Relay:
     async def _pass_on(self, response: aiohttp.ClientResponse, exchange: Exchange, reply: Reply) -> None:
         if response.status >= 400:
             if RETRY_HEADER.decode() in response.headers:
-                raise ReplicaUnavailable(is_draining=True)
+                raise ReplicaDraining
             raise from_engine(response.status, await _read_error(response.content))
         if response.content_type == "text/event-stream":
             await _stream(response, exchange, reply)

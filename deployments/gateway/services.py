@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from catalog.settings import GatewaySettings
 from deployments.gateway.admission import Admission
+from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
-from deployments.gateway.relay import Relay
 from router.keys import Keyring
 
 
@@ -18,8 +18,8 @@ class Services:
     """Made once for a gateway. `settings` and `keyring` are functions, because a new configuration replaces them."""
 
     fleet: Fleet
-    relay: Relay
     settings: Callable[[], GatewaySettings]
     keyring: Callable[[], Keyring]
     limits: Limits
     admission: Admission
+    dispatcher: Dispatcher

@@ -23,7 +23,7 @@ from deployments.manager.serve_control import ServeControl
 logger = logging.getLogger("ray.serve")
 
 STATUS_INTERVAL_S = 2.0
-SILENT_AFTER_S = 15.0
+SILENT_AFTER_S = 6.0
 # Imports and loading hold a starting replica's interpreter for seconds at a time.
 STARTING_SILENT_AFTER_S = 90.0
 FIRST_GUESS_S = 30.0

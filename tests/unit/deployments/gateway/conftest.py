@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -15,10 +16,13 @@ from catalog.settings import GatewaySettings
 from deployments.gateway import cold_start
 from deployments.gateway.admission import Admission
 from deployments.gateway.app import build_gateway_app
+from deployments.gateway.breakers import Breakers
+from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows
 from deployments.gateway.services import Services
+from router.breaker import BreakerRules
 from router.keys import Keyring
 from tests.unit.builders import CHAT, EMBEDDER, Client, FakeManager, Sent, http_scope, settle
 
@@ -54,6 +58,7 @@ class FakeRelay:
         adapter: AdapterSpec | None,
         exchange: Exchange,
         reply: Reply,
+        patience: asyncio.Timeout,
     ) -> None:
         self.calls.append(Call(replica.replica_id, path, body, adapter, exchange))
         outcome = self.script.pop(0) if self.script else answer
@@ -76,11 +81,16 @@ class GatewayUnderTest:
         self.now_s = 1_000_020.0
         self.services = Services(
             self.fleet,
-            self.relay,  # type: ignore[arg-type]
             settings=lambda: self.settings,
             keyring=lambda: self.keyring,
             limits=Limits(lambda: self.settings, LocalWindows(lambda: self.now_s)),
             admission=Admission(self.fleet, lambda: self.settings.comment_interval_s),
+            dispatcher=Dispatcher(
+                self.fleet,
+                self.relay,  # type: ignore[arg-type]
+                Breakers(BreakerRules(), lambda: self.now_s),
+                lambda: self.settings,
+            ),
         )
         self.app = build_gateway_app(self.services)
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")

@@ -17,9 +17,10 @@ from catalog.errors import (
 )
 from catalog.replicas import ReplicaReport, VariantState
 from catalog.settings import DefaultModels
+from deployments.gateway.dispatch import MAX_ATTEMPTS
 from deployments.gateway.exchange import EVENT_STREAM, ClientLeft, Exchange, Reply
-from deployments.gateway.inference import MAX_ATTEMPTS, read_json_body, until_client_leaves
-from deployments.gateway.relay import ReplicaUnavailable
+from deployments.gateway.inference import read_json_body, until_client_leaves
+from deployments.gateway.relay import ReplicaDraining, ReplicaGone
 from router.endpoints import ENDPOINTS, Endpoint
 from tests.unit.builders import (
     CHAT,
@@ -36,8 +37,8 @@ from tests.unit.builders import (
 )
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest, chat_scope
 
-GONE = ReplicaUnavailable(is_draining=False)
-DRAINING = ReplicaUnavailable(is_draining=True)
+GONE = ReplicaGone()
+DRAINING = ReplicaDraining()
 
 
 class Starts:

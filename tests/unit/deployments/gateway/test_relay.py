@@ -10,7 +10,7 @@ import pytest
 from catalog.errors import EmptyResponse, InvalidRequest, UpstreamError
 from catalog.replicas import ReplicaReport
 from deployments.gateway.exchange import Exchange, Reply
-from deployments.gateway.relay import MAX_ERROR_BYTES, Relay, ReplicaUnavailable
+from deployments.gateway.relay import MAX_ERROR_BYTES, Relay, ReplicaDraining, ReplicaGone
 from deployments.wire import Usage, decode_adapter, usage_trailer
 from tests.unit.builders import Sent, adapter, report, settle, until
 
@@ -121,9 +121,17 @@ class Sending:
         self, relay: Relay, replica: ReplicaReport, headers: dict[bytes, bytes] | None = None, **more
     ) -> Sending:
         spec = more.get("adapter")
-        await relay.send(
-            replica, "/v1/chat/completions", headers or {}, b'{"model": "m"}', spec, self.exchange, self.reply
-        )
+        async with asyncio.timeout(more.get("timeout_s")) as patience:
+            await relay.send(
+                replica,
+                "/v1/chat/completions",
+                headers or {},
+                b'{"model": "m"}',
+                spec,
+                self.exchange,
+                self.reply,
+                patience,
+            )
         return self
 
 
@@ -203,25 +211,24 @@ async def test_a_replica_that_is_gone_lets_another_one_take_the_request(relay: R
     async with Replica(whole(b"{}")) as replica:
         gone = replica.report
     sending = Sending()
-    with pytest.raises(ReplicaUnavailable) as caught:
+    with pytest.raises(ReplicaGone) as caught:
         await sending.to(relay, gone)
-    assert not caught.value.is_draining
+    assert not caught.value.was_sent
     assert sending.sent.messages == []
 
 
 async def test_a_replica_that_hangs_up_before_its_reply_lets_another_one_take_the_request(relay: Relay) -> None:
     async with Replica(pieces()) as replica:
-        with pytest.raises(ReplicaUnavailable) as caught:
+        with pytest.raises(ReplicaGone) as caught:
             await Sending().to(relay, replica.report)
-    assert not caught.value.is_draining
+    assert caught.value.was_sent
 
 
 async def test_a_draining_replica_lets_another_one_take_the_request(relay: Relay) -> None:
     sending = Sending()
     async with Replica(whole(b"{}", "503 Service Unavailable", x_raymux_retry="draining")) as replica:
-        with pytest.raises(ReplicaUnavailable) as caught:
+        with pytest.raises(ReplicaDraining):
             await sending.to(relay, replica.report)
-    assert caught.value.is_draining
     assert sending.sent.messages == []
 
 
@@ -242,12 +249,44 @@ async def test_an_engine_that_breaks_off_is_an_error_after_the_bytes_it_sent(rel
     assert not sending.sent.has_ended
 
 
-async def test_a_whole_reply_that_breaks_off_never_begins(relay: Relay) -> None:
+@pytest.mark.parametrize(
+    "script",
+    [pieces(head(content_type="application/json", content_length="10") + b"{"), pieces(stream_head())],
+    ids=["a whole reply", "a stream before its first event"],
+)
+async def test_a_reply_that_breaks_off_before_its_first_byte_was_sent_may_come_from_another_replica(
+    relay: Relay, script: Script
+) -> None:
     sending = Sending()
-    async with Replica(pieces(head(content_type="application/json", content_length="10") + b"{")) as replica:
-        with pytest.raises(UpstreamError):
+    async with Replica(script) as replica:
+        with pytest.raises(ReplicaGone) as caught:
             await sending.to(relay, replica.report)
+    assert caught.value.was_sent
     assert sending.sent.messages == []
+
+
+async def silence(writer: asyncio.StreamWriter) -> bool:
+    await asyncio.Event().wait()
+    return False
+
+
+async def test_a_reply_that_does_not_begin_in_time_ends_the_wait_and_one_that_began_takes_its_time(
+    relay: Relay,
+) -> None:
+    async with Replica(silence) as replica:
+        with pytest.raises(TimeoutError):
+            await Sending().to(relay, replica.report, timeout_s=0.05)
+
+    async def slowly(writer: asyncio.StreamWriter) -> bool:
+        writer.write(stream_head() + chunk(b"data: 1\n\n"))
+        await writer.drain()
+        await asyncio.sleep(0.1)
+        writer.write(chunk(b"data: 2\n\n") + b"0\r\n\r\n")
+        return True
+
+    async with Replica(slowly) as replica:
+        sending = await Sending().to(relay, replica.report, timeout_s=0.08)
+    assert sending.sent.body == b"data: 1\n\ndata: 2\n\n"
 
 
 @pytest.mark.parametrize(
