@@ -24,9 +24,11 @@ serve: install ## run the gateway and its models in the foreground; CONFIG names
 	@exec $(PY) -m deployments.serve $(CONFIG)
 
 test: install ## run the whole test suite
+	@requirements/test_tools.sh
 	$(PY) -m pytest $(TESTS) $(ARGS)
 
 test-unit: install ## run the tests that need neither Ray nor vLLM
+	@requirements/test_tools.sh
 	$(PY) -m pytest tests/unit $(ARGS)
 
 check: install ## check format, lint, types, imports and generated documentation

@@ -11,6 +11,7 @@ from catalog.keys import ApiKeySettings
 from catalog.limits import LimitSettings
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
 from catalog.names import ParsedName, parse_name
+from catalog.redis import RedisSettings
 from catalog.schedules import WarmupSchedule
 from catalog.sleep_groups import require_equal_shapes
 
@@ -127,6 +128,9 @@ class GatewaySettings(Settings):
     )
     allow_unauthenticated: bool = Field(
         default=False, description="Listen on other addresses than loopback although there are no keys."
+    )
+    redis: RedisSettings | None = Field(
+        default=None, description="A Redis server that gateways share limits in. A change takes effect with a restart."
     )
     limits: LimitSettings = Field(default=LimitSettings(), description="Limits of each key that has none of its own.")
 

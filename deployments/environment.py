@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 
 from catalog.keys import ApiKeySettings
+from catalog.redis import RedisSettings
 from router.keys import keys_from_text
 
 # Neither Ray nor vLLM phones home; one machine's replicas get the CPU they are given.
@@ -86,6 +87,14 @@ def _is_taken(port: int) -> bool:
 def is_behind_haproxy() -> bool:
     """Whether requests reach this process through the front door, which then says where each comes from."""
     return "RAYMUX_HAPROXY" in os.environ
+
+
+def redis_url(settings: RedisSettings) -> str:
+    """The URL of the Redis server. Raises ValueError when the variable that should hold it does not."""
+    url = os.environ.get(settings.url_env, "")
+    if not url.startswith(("redis://", "rediss://")):
+        raise ValueError(f"redis.url_env: the variable {settings.url_env} holds no redis:// or rediss:// URL")
+    return url
 
 
 def environment_keys() -> tuple[ApiKeySettings, ...]:

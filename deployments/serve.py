@@ -22,7 +22,7 @@ from catalog.fit_check import require_fit
 from catalog.keys import ApiKeySettings
 from catalog.loading import ConfigError, ServeConfig, load, require_keys
 from catalog.sources import PROJECT, SourceNotFound, locate
-from deployments.environment import environment_keys, serve_environment
+from deployments.environment import environment_keys, redis_url, serve_environment
 
 READY_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 60
@@ -35,6 +35,7 @@ def main(arguments: list[str]) -> int:
     try:
         config = load(options.config)
         require_keys(config.host, config.gateway, has_environment_keys=bool(_environment_keys()))
+        _require_redis_url(config)
         _require_sources(config)
         require_fit(config.catalog, config.catalog_at)
         _require_free_port(config.host, config.port)
@@ -94,6 +95,14 @@ def _require_sources(config: ServeConfig) -> None:
 def _environment_keys() -> tuple[ApiKeySettings, ...]:
     try:
         return environment_keys()
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _require_redis_url(config: ServeConfig) -> None:
+    try:
+        if config.gateway.redis is not None:
+            redis_url(config.gateway.redis)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

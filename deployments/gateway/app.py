@@ -20,7 +20,7 @@ from router.endpoints import ENDPOINTS
 def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIApp:
     """The app; every path works with and without its `/v1`."""
     fleet = services.fleet
-    routes: list[GuardedRoute] = [*Operations(fleet).routes()]
+    routes: list[GuardedRoute] = [*Operations(fleet, services.redis).routes()]
     for resource in (Models(fleet), Warmups(fleet), Gpus(fleet)):
         routes += [*resource.routes("/v1"), *resource.routes("")]
     for endpoint in ENDPOINTS:

@@ -9,16 +9,19 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from catalog.loading import GATEWAY, parse, require_keys
+from catalog.redis import RedisSettings
 from catalog.settings import GatewaySettings
-from deployments.environment import environment_keys
+from deployments.environment import environment_keys, redis_url
 from deployments.gateway.admission import Admission
 from deployments.gateway.app import build_gateway_app
 from deployments.gateway.breakers import Breakers
 from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
-from deployments.gateway.limits import Limits
+from deployments.gateway.limits import Limits, LocalWindows, Windows
 from deployments.gateway.relay import Relay
 from deployments.gateway.services import Services
+from deployments.gateway.shared_redis import SharedRedis
+from deployments.gateway.shared_windows import SharedWindows
 from deployments.serve_options import serve_host
 from router.breaker import BreakerRules
 from router.keys import Keyring
@@ -38,6 +41,8 @@ class Gateway:
     async def __init__(self, manager: DeploymentHandle) -> None:
         self._settings = GatewaySettings()
         self._keyring = Keyring(environment_keys())
+        self._redis: SharedRedis | None = None
+        self._windows: Windows = LocalWindows()
         self._fleet = Fleet(manager)
         self._relay = Relay(self._settings.connect_timeout_s)
 
@@ -47,14 +52,23 @@ class Gateway:
             self._fleet,
             settings=lambda: self._settings,
             keyring=lambda: self._keyring,
-            limits=Limits(lambda: self._settings),
+            redis=lambda: self._redis,
+            limits=Limits(lambda: self._settings, lambda: self._windows),
             admission=Admission(self._fleet, lambda: self._settings.comment_interval_s),
             dispatcher=Dispatcher(self._fleet, self._relay, Breakers(BreakerRules()), lambda: self._settings),
         )
         return build_gateway_app(services, under_serve=True)
 
-    def reconfigure(self, config: dict[str, Any]) -> None:
+    async def reconfigure(self, config: dict[str, Any]) -> None:
         """Take over new settings; requests under way keep the old ones."""
         settings, keys = parse(GatewaySettings, config, f"{GATEWAY}.user_config"), environment_keys()
         require_keys(serve_host(), settings, has_environment_keys=bool(keys))
+        if settings.redis != self._settings.redis:
+            await self._use_redis(settings.redis)
         self._settings, self._keyring = settings, Keyring((*settings.keys, *keys))
+
+    async def _use_redis(self, settings: RedisSettings | None) -> None:
+        before, self._redis = self._redis, SharedRedis(redis_url(settings), settings) if settings else None
+        self._windows = SharedWindows(self._redis) if self._redis else LocalWindows()
+        if before is not None:
+            await before.close()

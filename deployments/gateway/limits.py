@@ -58,9 +58,9 @@ class Limits:
     A caller is its key, or without keys its address; without keys only limits that the configuration sets apply.
     """
 
-    def __init__(self, settings: Callable[[], GatewaySettings], windows: Windows | None = None) -> None:
+    def __init__(self, settings: Callable[[], GatewaySettings], windows: Callable[[], Windows]) -> None:
         self._settings = settings
-        self._windows = windows or LocalWindows()
+        self._windows = windows
         self._corrections: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
@@ -75,7 +75,7 @@ class Limits:
             return
         name = f"{exchange.caller.key_id or exchange.address}|{endpoint}"
         reserved = min(tokens, ceiling.tokens) if ceiling.tokens is not None else 0
-        verdict, taken_s = await self._windows.take(name, Amount(1, reserved), ceiling)
+        verdict, taken_s = await self._windows().take(name, Amount(1, reserved), ceiling)
         exchange.headers.update(rate_headers(verdict, ceiling))
         if not verdict.is_admitted:
             raise RateLimitExceeded(
@@ -102,7 +102,7 @@ class Limits:
         """In the background: nobody waits for it, and a caller that has left must not keep it from happening."""
         if tokens == 0:
             return
-        task = asyncio.create_task(self._windows.correct(name, tokens, taken_s))
+        task = asyncio.create_task(self._windows().correct(name, tokens, taken_s))
         self._corrections.add(task)
         task.add_done_callback(self._corrections.discard)
 

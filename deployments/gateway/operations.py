@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from catalog.replicas import ReplicaReport
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.json_handler import JsonHandler
+from deployments.gateway.shared_redis import SharedRedis
 from router.endpoints import ENDPOINTS
 
 OPERATIONS = (
@@ -28,8 +30,9 @@ OPERATIONS = (
 class Operations:
     """Handlers of the endpoints that are not about a single model."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, redis: Callable[[], SharedRedis | None]) -> None:
         self._fleet = fleet
+        self._redis = redis
 
     def routes(self) -> list[GuardedRoute]:
         return [
@@ -53,7 +56,9 @@ class Operations:
         if not self._fleet.is_ready:
             raise GatewayNotReady("The gateway has not received its catalog yet.", retry_after_s=1)
         silent_s = round(time.time() - self._fleet.seen_manager_at_s, 1)
-        return 200, {"status": "ready", "manager_seen_s_ago": silent_s}
+        redis = self._redis()
+        shared = {} if redis is None else {"redis": "available" if redis.is_available else "unavailable"}
+        return 200, {"status": "ready", "manager_seen_s_ago": silent_s, **shared}
 
     async def status(self, request: Request) -> tuple[int, dict[str, Any]]:
         caller = request.scope["exchange"].caller

@@ -10,16 +10,18 @@ from deployments.gateway.admission import Admission
 from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
+from deployments.gateway.shared_redis import SharedRedis
 from router.keys import Keyring
 
 
 @dataclass(frozen=True)
 class Services:
-    """Made once for a gateway. `settings` and `keyring` are functions, because a new configuration replaces them."""
+    """Made once for a gateway. What a new configuration replaces is behind a function."""
 
     fleet: Fleet
     settings: Callable[[], GatewaySettings]
     keyring: Callable[[], Keyring]
+    redis: Callable[[], SharedRedis | None]
     limits: Limits
     admission: Admission
     dispatcher: Dispatcher

@@ -20,8 +20,9 @@ from deployments.gateway.breakers import Breakers
 from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
-from deployments.gateway.limits import Limits, LocalWindows
+from deployments.gateway.limits import Limits, LocalWindows, Windows
 from deployments.gateway.services import Services
+from deployments.gateway.shared_redis import SharedRedis
 from router.breaker import BreakerRules
 from router.keys import Keyring
 from tests.unit.builders import CHAT, EMBEDDER, Client, FakeManager, Sent, http_scope, settle
@@ -79,11 +80,14 @@ class GatewayUnderTest:
         )
         self.keyring = Keyring()
         self.now_s = 1_000_020.0
+        self.redis: SharedRedis | None = None
+        self.windows: Windows = LocalWindows(lambda: self.now_s)
         self.services = Services(
             self.fleet,
             settings=lambda: self.settings,
             keyring=lambda: self.keyring,
-            limits=Limits(lambda: self.settings, LocalWindows(lambda: self.now_s)),
+            redis=lambda: self.redis,
+            limits=Limits(lambda: self.settings, lambda: self.windows),
             admission=Admission(self.fleet, lambda: self.settings.comment_interval_s),
             dispatcher=Dispatcher(
                 self.fleet,
