@@ -84,6 +84,7 @@ class Target:
     adapter: AdapterSpec | None = None
     auto_promote: bool = True
     aliases: tuple[str, ...] = field(default=())
+    fallbacks: tuple[str, ...] = ()
 
 
 class Catalog:
@@ -146,7 +147,16 @@ def _queue(model: ModelSettings) -> QueueRules:
 def _base_target(model: ModelSettings, host: str) -> Target:
     names = (model.name, *model.aliases)
     variants = _variants(model.name, names, model.source, model, model.adapters, host)
-    return Target(model.name, "base", model.tasks, variants, model.lifecycle, _queue(model), aliases=model.aliases)
+    return Target(
+        model.name,
+        "base",
+        model.tasks,
+        variants,
+        model.lifecycle,
+        _queue(model),
+        aliases=model.aliases,
+        fallbacks=model.fallbacks,
+    )
 
 
 def _adapter_target(

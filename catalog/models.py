@@ -254,6 +254,12 @@ class ModelSettings(Settings):
     adapters: AdapterPool | None = Field(default=None, description="Set it to serve LoRA adapters of this model.")
     lifecycle: LifecycleSettings = Field(default=LifecycleSettings(), description="When it starts and leaves.")
     queue: QueueSettings = Field(default=QueueSettings(), description="How many requests it takes, and how many wait.")
+    fallbacks: tuple[str, ...] = Field(
+        default=(),
+        max_length=8,
+        description="Models that answer in its place, in this order, when it failed, is stopped, has no GPU or has"
+        " a full queue. `X-Raymux-Model` says which one did.",
+    )
 
     @property
     def max_ongoing_per_replica(self) -> int:
@@ -267,6 +273,8 @@ class ModelSettings(Settings):
             raise ValueError("variants: each shape may be listed once")
         if Task.GENERATE in self.tasks and len(self.tasks) > 1:
             raise ValueError("tasks: a model either generates, or embeds and scores")
+        if self.name in self.fallbacks:
+            raise ValueError("fallbacks: a model does not stand in for itself")
         if self.adapters is not None and Task.GENERATE not in self.tasks:
             raise ValueError("adapters: only a model that generates serves adapters")
         return self

@@ -74,6 +74,7 @@ class CatalogSettings(Settings):
             if not full and base.adapters is None:
                 raise ValueError(f"{where}: the model {base.name} has no `adapters:` section, so it serves none")
         require_equal_shapes(self.models)
+        self._require_fallbacks(seen)
         for index, schedule in enumerate(self.warmups):
             if schedule.model not in seen:
                 raise ValueError(f"warmups.{index}.model: no model is named {schedule.model}")
@@ -82,6 +83,15 @@ class CatalogSettings(Settings):
                 if shape not in shapes:
                     raise ValueError(f"warmups.{index}.gpu_preference: {schedule.model} has no variant {shape}")
         return self
+
+    def _require_fallbacks(self, names: set[str]) -> None:
+        tasks = {name: model.tasks for model in self.models for name in (model.name, *model.aliases)}
+        for index, model in enumerate(self.models):
+            for name in model.fallbacks:
+                if name not in names:
+                    raise ValueError(f"models.{index}.fallbacks: no model is named {name}")
+                if tasks[parse_name(name).base] != model.tasks:
+                    raise ValueError(f"models.{index}.fallbacks: {name} does not do the tasks of {model.name}")
 
     def _names(self) -> Iterator[tuple[str, str]]:
         for index, model in enumerate(self.models):
@@ -113,6 +123,13 @@ class GatewaySettings(Settings):
         default=5.0, ge=0.1, le=60, description="Time between the SSE comments a stream gets while its model starts."
     )
     connect_timeout_s: float = Field(default=5.0, ge=0.1, le=60, description="Time to connect to a replica.")
+    deadline_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=86_400,
+        description="Longest time a whole request may take, a cold start included; without it a request takes as long"
+        " as it takes.",
+    )
     first_token_timeout_s: float = Field(
         default=300,
         ge=1,

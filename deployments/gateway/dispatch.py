@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from autoscaling.choice import Reason
 from catalog.catalog import Target, VariantSpec
@@ -19,6 +19,7 @@ from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.relay import Relay, ReplicaDraining, ReplicaGone
 from deployments.manager.view import Placed
+from router.body import replace_model
 from router.endpoints import Endpoint
 from router.retries import RetryBudget
 
@@ -46,6 +47,17 @@ class Job:
     def told(self) -> Reply | None:
         """The reply that may get comments while the request waits: a stream's."""
         return self.reply if self.is_stream and self.endpoint.task is Task.GENERATE else None
+
+    def instead(self, target: Target) -> Job:
+        """The same for another model, on whichever of its variants."""
+        self.exchange.model = target.name
+        return replace(
+            self,
+            target=target,
+            variants=target.variants,
+            is_in_order=False,
+            body=replace_model(self.body, target.name),
+        )
 
     def note(self, placed: Placed) -> None:
         """Write down where the request goes, and why."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Mapping
 
 from starlette.types import Receive, Scope, Send
 
 from catalog.catalog import Target
-from catalog.errors import PayloadTooLarge, UnsupportedMediaType
+from catalog.errors import DeadlineExceeded, PayloadTooLarge, QueueFull, ServiceError, UnsupportedMediaType
 from catalog.models import Task
 from deployments.gateway.dispatch import Job, text_of
-from deployments.gateway.exchange import ClientLeft, Exchange
+from deployments.gateway.exchange import ClientLeft, Exchange, Reply
 from deployments.gateway.services import Services
 from router.body import Peek, peek, with_model
 from router.endpoints import Endpoint
 from router.limits import estimate_tokens
 from router.resolve import resolve
 from router.variants import eligible, preferred_shapes
+
+logger = logging.getLogger("ray.serve")
 
 
 class Inference:
@@ -32,8 +35,17 @@ class Inference:
         self._admission = services.admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange, reply, headers = scope["exchange"], scope["reply"], dict(scope["headers"])
+        headers = dict(scope["headers"])
         body = await read_json_body(headers, receive, self._settings().max_body_bytes)
+        await self.answer(body, headers, scope["exchange"], scope["reply"], receive)
+
+    async def answer(
+        self, body: bytes, headers: Mapping[bytes, bytes], exchange: Exchange, reply: Reply, receive: Receive
+    ) -> None:
+        """Have a body answered, as if it had come to this endpoint; until the client leaves, which `receive` tells.
+
+        Raises RaymuxError.
+        """
         wish = peek(body)
         target = self._resolve(wish, exchange)
         if wish.model is None and self._endpoint.needs_model:
@@ -44,11 +56,7 @@ class Inference:
         )
         tokens = estimate_tokens(len(body), wish.max_tokens if self._endpoint.task is Task.GENERATE else 0)
         async with self._limits.taken(exchange, self._endpoint.path, tokens):
-            await until_client_leaves(receive, exchange, self._admit(job, tokens))
-
-    async def _admit(self, job: Job, tokens: int) -> None:
-        async with self._admission.admitted(job.target, job.variants, job.exchange, tokens, job.told):
-            await self._dispatcher.send(job)
+            await until_client_leaves(receive, exchange, self._in_time(job, tokens))
 
     def _resolve(self, wish: Peek, exchange: Exchange) -> Target:
         default = getattr(self._settings().defaults, self._endpoint.default)
@@ -57,6 +65,34 @@ class Inference:
         )
         exchange.model = target.name
         return target
+
+    async def _in_time(self, job: Job, tokens: int) -> None:
+        """Raises DeadlineExceeded when the whole request takes longer than it may."""
+        try:
+            async with asyncio.timeout(self._settings().deadline_s):
+                await self._with_fallbacks(job, tokens)
+        except TimeoutError:
+            raise DeadlineExceeded("The request took longer than this service allows.") from None
+
+    async def _with_fallbacks(self, job: Job, tokens: int) -> None:
+        """The model itself, then, while nothing of a reply has been sent, those that may stand in for it."""
+        for name in job.target.fallbacks:
+            try:
+                await self._admit(job, tokens)
+                return
+            except (ServiceError, QueueFull) as error:
+                stand_in = self._fleet.catalog.find(name)
+                if stand_in is None or job.exchange.first_byte_ms is not None:
+                    raise
+                if not job.exchange.caller.may_use(stand_in.name):
+                    raise
+                logger.info("%s falls back to %s: %s", job.target.name, name, error.code)
+                job = job.instead(stand_in)
+        await self._admit(job, tokens)
+
+    async def _admit(self, job: Job, tokens: int) -> None:
+        async with self._admission.admitted(job.target, job.variants, job.exchange, tokens, job.told):
+            await self._dispatcher.send(job)
 
 
 async def read_json_body(headers: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
