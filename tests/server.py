@@ -60,6 +60,8 @@ class RunningServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.start_s = 0.0
+        # Of the requests this class sends itself; a server with keys needs one.
+        self.headers: dict[str, str] = {}
 
     # Life
 
@@ -180,7 +182,7 @@ class RunningServer:
 
     def variants(self) -> list[dict[str, Any]]:
         """Every variant's entry of `GET /v1/status`."""
-        reply = httpx.get(f"{self.url}/v1/status", timeout=10)
+        reply = httpx.get(f"{self.url}/v1/status", headers=self.headers, timeout=10)
         reply.raise_for_status()
         return reply.json()["variants"]
 

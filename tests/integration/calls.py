@@ -10,8 +10,14 @@ import httpx
 
 from tests.server import RunningServer
 
+ADMIN_KEY, USER_KEY, FEW_KEY = "rmx-admin-of-the-tests", "rmx-user-of-the-tests", "rmx-three-a-minute"
+
 # One client for all: making one costs more than a request. Its pool has no limit, so that no test waits for another.
-CLIENT = httpx.Client(limits=httpx.Limits(max_connections=None, max_keepalive_connections=0), timeout=60)
+CLIENT = httpx.Client(
+    limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+    timeout=60,
+    headers={"authorization": f"Bearer {ADMIN_KEY}"},
+)
 
 
 def body(model: str, max_tokens: int = 5, **more: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.integration.calls import chat, lines, text
-from tests.integration.conftest import EMULATED, drop_unloadable
+from tests.integration.conftest import EMULATED
 from tests.server import PROJECT, RunningServer, user_config, wait_until
 
 
@@ -55,7 +55,7 @@ def test_a_model_is_added_and_none_is_restarted(server: RunningServer) -> None:
 
 @pytest.fixture(scope="module")
 def plain(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
-    with RunningServer(EMULATED, drop_unloadable, arguments=["--plain"]) as running:
+    with RunningServer(EMULATED, arguments=["--plain"]) as running:
         yield running
 
 
@@ -97,7 +97,8 @@ def test_a_bad_configuration_is_one_clear_line(tmp_path: Path, old: str, new: st
     assert "Traceback" not in result.stderr
 
 
-def test_a_taken_port_is_refused(server: RunningServer, tmp_path: Path) -> None:
+def test_a_taken_port_is_refused(server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAYMUX_REDIS_URL", "redis://127.0.0.1:1/0")
     config = tmp_path / "config.yaml"
     config.write_text(server.config.read_text())
     assert "listens on" in serve(config).stderr
