@@ -7,6 +7,7 @@ from starlette.types import ASGIApp
 
 from catalog.keys import Access
 from deployments.gateway.envelope import Envelope
+from deployments.gateway.fleet_metrics import FleetMetrics
 from deployments.gateway.gpus import Gpus
 from deployments.gateway.guard import Guard, GuardedRoute
 from deployments.gateway.inference import Inference
@@ -29,6 +30,7 @@ def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIA
             GuardedRoute(path, app, methods=["POST"], access=Access.KEY, counts_itself=True)
             for path in (endpoint.path, endpoint.path.removeprefix("/v1"))
         ]
+    routes.append(GuardedRoute("/metrics", FleetMetrics(fleet, services.metrics), methods=["GET"]))
     # A bare router: the envelope renders every error, so Starlette's own handling of them is left out.
     router = Router(routes=routes, redirect_slashes=False)
-    return Envelope(Guard(router, services), adds_request_id=not under_serve)
+    return Envelope(Guard(router, services), services.metrics, adds_request_id=not under_serve)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 import time
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from catalog.errors import InternalError, InvalidRequest, MethodNotAllowed, PathNotFound, RaymuxError
 from deployments.environment import is_behind_haproxy
 from deployments.gateway.exchange import ClientLeft, Exchange, Reply
+from deployments.gateway.metrics import GatewayMetrics
 
 logger = logging.getLogger("ray.serve")
 
@@ -27,8 +29,9 @@ class Envelope:
     `adds_request_id` is off under Serve, which puts an id into every request without one and into every reply.
     """
 
-    def __init__(self, app: ASGIApp, *, adds_request_id: bool = True) -> None:
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics, *, adds_request_id: bool = True) -> None:
         self._app = app
+        self._metrics = metrics
         self._adds_request_id = adds_request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,6 +43,7 @@ class Envelope:
         scope["exchange"], scope["reply"] = exchange, reply
         # Starlette's router raises its 404 and 405 only where it believes an application stands around it.
         scope["app"] = self
+        self._metrics.begun()
         try:
             await self._app(scope, receive, send)
         except RaymuxError as error:
@@ -55,7 +59,9 @@ class Envelope:
             logger.exception("request %s failed", exchange.request_id)
             await reply.fail(InternalError("raymux failed to handle this request; try again."))
         finally:
-            log(exchange)
+            total_ms = (time.perf_counter() - exchange.begun_s) * 1000
+            self._metrics.ended(exchange, total_ms)
+            log(exchange, total_ms)
 
 
 def request_id(scope: Scope) -> str:
@@ -81,27 +87,28 @@ def from_starlette(error: HTTPException) -> RaymuxError:
     return InvalidRequest(f"The request cannot be handled (HTTP {error.status_code}).")
 
 
-def log(exchange: Exchange) -> None:
-    """One line per request."""
-    total_ms = (time.perf_counter() - exchange.begun_s) * 1000
+def log(exchange: Exchange, total_ms: float) -> None:
+    """One line per request: a JSON object."""
     usage = exchange.usage
     fields = {
         "request_id": exchange.request_id,
         "method": exchange.method,
+        "endpoint": exchange.endpoint,
         "status": exchange.status,
         "outcome": exchange.outcome,
         "error_code": exchange.error_code,
-        "model": exchange.model,
-        "variant": exchange.variant,
-        "replica": exchange.replica,
-        "attempts": exchange.num_attempts,
         "tenant": exchange.caller.tenant,
         "key": exchange.caller.key_id,
+        "model": exchange.model,
+        "variant": exchange.variant,
+        "choice": exchange.choice,
+        "replica": exchange.replica,
+        "attempts": exchange.num_attempts,
         "queued_s": round(exchange.queued_s, 3) if exchange.queued_s is not None else None,
-        "cold_start_s": exchange.cold_start_s,
+        "cold_start_s": round(exchange.cold_start_s, 3) if exchange.cold_start_s is not None else None,
         "first_byte_ms": round(exchange.first_byte_ms, 1) if exchange.first_byte_ms is not None else None,
         "total_ms": round(total_ms, 1),
         "prompt_tokens": usage.prompt_tokens if usage else None,
         "completion_tokens": usage.completion_tokens if usage else None,
     }
-    logger.info("request %s", " ".join(f"{name}={value}" for name, value in fields.items() if value is not None))
+    logger.info(json.dumps({name: value for name, value in fields.items() if value is not None}))

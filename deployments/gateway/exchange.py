@@ -20,7 +20,8 @@ EVENT_STREAM = b"text/event-stream; charset=utf-8"
 class Exchange:
     """Facts of one request, gathered on its way; the access log writes them down.
 
-    `address` is where the client connects from. `headers` are further ones of the reply, by their lower-case names.
+    `endpoint` is the path of an inference endpoint, `address` where the client connects from. `headers` are further
+    ones of the reply, by their lower-case names.
     """
 
     request_id: str
@@ -30,6 +31,7 @@ class Exchange:
     caller: Caller = ANYBODY
     address: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    endpoint: str | None = None
     status: int = 0
     model: str | None = None
     variant: str | None = None

@@ -18,6 +18,7 @@ from deployments.gateway.breakers import Breakers
 from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows, Windows
+from deployments.gateway.metrics import GatewayMetrics
 from deployments.gateway.relay import Relay
 from deployments.gateway.services import Services
 from deployments.gateway.shared_redis import SharedRedis
@@ -48,14 +49,19 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve after the constructor."""
+        metrics = GatewayMetrics()
+        breakers = Breakers(BreakerRules(), on_open=lambda _: metrics.breaker_opened("replica"))
+        admission = Admission(self._fleet, lambda: self._settings.comment_interval_s)
+        metrics.watch_queue(lambda: admission.num_queued)
         services = Services(
             self._fleet,
             settings=lambda: self._settings,
             keyring=lambda: self._keyring,
             redis=lambda: self._redis,
             limits=Limits(lambda: self._settings, lambda: self._windows),
-            admission=Admission(self._fleet, lambda: self._settings.comment_interval_s),
-            dispatcher=Dispatcher(self._fleet, self._relay, Breakers(BreakerRules()), lambda: self._settings),
+            admission=admission,
+            dispatcher=Dispatcher(self._fleet, self._relay, breakers, lambda: self._settings),
+            metrics=metrics,
         )
         return build_gateway_app(services, under_serve=True)
 

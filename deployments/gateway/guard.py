@@ -36,6 +36,8 @@ class GuardedRoute(Route):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         guard: Guard = scope["guard"]
+        if self.counts_itself:
+            scope["exchange"].endpoint = "/v1" + self.path.removeprefix("/v1")
         guard.admit(scope, self.access)
         if self.access in _OPEN or self.counts_itself:
             await super().handle(scope, receive, send)

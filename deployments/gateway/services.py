@@ -10,6 +10,7 @@ from deployments.gateway.admission import Admission
 from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
+from deployments.gateway.metrics import GatewayMetrics
 from deployments.gateway.shared_redis import SharedRedis
 from router.keys import Keyring
 
@@ -25,3 +26,4 @@ class Services:
     limits: Limits
     admission: Admission
     dispatcher: Dispatcher
+    metrics: GatewayMetrics

@@ -320,6 +320,11 @@ class VariantKeeper:
             self._state, self._since_s = state, time.time()
         self._on_change()
 
+    @property
+    def last_start(self) -> ColdStart | None:
+        """The last start that took place since the manager runs."""
+        return self._last_start
+
     def status(self) -> VariantStatus:
         """What `GET /v1/status` shows of the variant."""
         step = next((r.step for r in self.replicas.values() if r.state is ReplicaState.STARTING and r.step), None)

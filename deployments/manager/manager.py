@@ -24,11 +24,13 @@ from catalog.warmups import Warmup
 from deployments.manager.cluster_view import ClusterView
 from deployments.manager.habits import Habits
 from deployments.manager.keepers import Keepers
+from deployments.manager.metrics import FleetCounts, ManagerMetrics
 from deployments.manager.registry import Registry
 from deployments.manager.serve_control import ServeControl
 from deployments.manager.store import Kind, Store
 from deployments.manager.view import FleetView, Placed, StayTerms
 from deployments.manager.warmups import Warmups
+from deployments.metric_families import Snapshot, merged
 
 logger = logging.getLogger("ray.serve")
 
@@ -79,6 +81,7 @@ class ModelManager:
         self._has_heard = asyncio.Event()
         self._keepers = Keepers(ServeControl(), self._look, self._changed)
         self._promoted: set[str] = set()
+        self._metrics = ManagerMetrics()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
@@ -89,6 +92,7 @@ class ModelManager:
             self._store = Store(PROJECT / settings.store)
             self._registry = Registry(self._store)
             self._habits = Habits(self._store)
+            self._counts = FleetCounts(self._store)
             self._cluster_view = ClusterView(settings.launcher_config)
             self._warmups = Warmups(self._store, self._ensure_warmup, self._changed)
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
@@ -113,6 +117,7 @@ class ModelManager:
                 keeper.forbid_start()
         await self._warmups.restore()
         await self._habits.restore()
+        await self._counts.restore()
         self._changed()
 
     async def _hear_replicas(self) -> None:
@@ -126,11 +131,13 @@ class ModelManager:
         while True:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
             self._keepers.forget_silent()
+            self._metrics.tick(self._keepers)
             self._prewarm(time.time())
             try:
                 await self._warmups.follow(self._scheduled(time.time()))
                 await self._warmups.tick(time.time(), self._keepers.is_ready)
                 await self._habits.save(time.time())
+                await self._counts.forget_gone()
             except StoreUnavailable:
                 # The store has logged it; the next tick tries again.
                 continue
@@ -207,6 +214,15 @@ class ModelManager:
             promoted=frozenset(self._promoted),
             warmups=self._warmups.all(),
         )
+
+    async def gateway_metrics(self, gateway: str, counts: Snapshot | None) -> bool:
+        """Note what a gateway has counted, None for nothing new. False: it must say all of it."""
+        return self._counts.take(gateway, counts)
+
+    async def other_metrics(self, gateway: str) -> Snapshot | None:
+        """What everybody but one gateway has counted; None while that is not known yet."""
+        others = self._counts.others(gateway)
+        return None if others is None else merged([others, self._metrics.snapshot()])
 
     @returns_errors
     async def ensure(

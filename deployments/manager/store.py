@@ -33,6 +33,7 @@ class Kind(StrEnum):
     STOP = "stop"
     WARMUP = "warmup"
     HISTORY = "history"
+    METRICS = "metrics"
 
 
 class Store:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from deployments.metric_families import PUSH_INTERVAL_S
 from tests.integration.calls import CLIENT, FEW_KEY, USER_KEY, chat, error
 from tests.integration.test_faults import serve_process
 from tests.redis_server import RedisServer
@@ -33,6 +37,17 @@ def test_a_user_s_key_infers_and_changes_nothing(server: RunningServer) -> None:
         assert (refused.status_code, error(refused)["code"]) == (403, "permission_denied")
 
 
+def num_requests(server: RunningServer) -> float:
+    """Of the chat endpoint, by all gateways so far."""
+    text = CLIENT.get(f"{server.url}/metrics").raise_for_status().text
+    return sum(
+        sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == "inference_requests_total" and sample.labels["endpoint"] == "/v1/chat/completions"
+    )
+
+
 def test_a_limit_is_shared_survives_its_gateway_and_does_without_redis(
     server: RunningServer, redis_server: RedisServer
 ) -> None:
@@ -41,6 +56,9 @@ def test_a_limit_is_shared_survives_its_gateway_and_does_without_redis(
 
     assert chat(server, "herd", headers=key(FEW_KEY)).status_code == 403
     assert [status() for _ in range(4)] == [200, 200, 200, 429]
+    time.sleep(PUSH_INTERVAL_S + 1)
+    counted = num_requests(server)
+    assert counted >= 5
     serve_process(server, "Gateway").kill()
 
     def is_up() -> bool:
@@ -52,6 +70,8 @@ def test_a_limit_is_shared_survives_its_gateway_and_does_without_redis(
     wait_until(is_up, 60, "a gateway answers")
     # A gateway that counted for itself would leave two.
     assert int(chat(server, "fast", headers=key(FEW_KEY)).headers["x-ratelimit-remaining-requests"]) < 2
+    # What the killed gateway had counted is not lost with it.
+    assert num_requests(server) > counted
     redis_server.freeze()
     assert [status() for _ in range(4)] == [200, 200, 200, 429]
     assert CLIENT.get(f"{server.url}/ready").json()["redis"] == "unavailable"

@@ -21,6 +21,7 @@ from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows, Windows
+from deployments.gateway.metrics import GatewayMetrics
 from deployments.gateway.services import Services
 from deployments.gateway.shared_redis import SharedRedis
 from router.breaker import BreakerRules
@@ -95,6 +96,7 @@ class GatewayUnderTest:
                 Breakers(BreakerRules(), lambda: self.now_s),
                 lambda: self.settings,
             ),
+            metrics=GatewayMetrics(),
         )
         self.app = build_gateway_app(self.services)
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")

@@ -1,0 +1,111 @@
+"""What the manager counts, and what gateways tell it of their counts."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from catalog.gpus import GpuShape
+from catalog.replicas import ColdStart
+from deployments.manager.keeper import VariantKeeper
+from deployments.manager.store import Kind, Store
+from deployments.metric_families import PUSH_INTERVAL_S, Snapshot, counted, from_json, merged, snapshot, to_json
+
+logger = logging.getLogger("ray.serve")
+
+GONE_AFTER_S = 15 * PUSH_INTERVAL_S
+_STEP_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200)
+_ENDED = "ended_gateways"
+
+
+class FleetCounts:
+    """The counts of gateways by their id; what those that have ended counted is kept in the store."""
+
+    def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._begun_s = clock()
+        self._gateways: dict[str, tuple[float, Snapshot]] = {}
+        self._ended: Snapshot = {}
+
+    async def restore(self) -> None:
+        """Take over what the store holds."""
+        record = (await self._store.read(Kind.METRICS)).get(_ENDED, [])
+        try:
+            self._ended = from_json(record)
+        except (TypeError, ValueError):
+            logger.warning("the store's record of ended gateways' metrics is unreadable; counting from zero")
+
+    def take(self, gateway: str, counts: Snapshot | None) -> bool:
+        """Note what a gateway has counted, or that it has counted nothing since. False: it must say all of it."""
+        known = self._gateways.get(gateway)
+        if counts is None and known is None:
+            return False
+        self._gateways[gateway] = self._clock(), counts if counts is not None else known[1] if known else {}
+        return True
+
+    async def forget_gone(self) -> None:
+        """Keep the counts of gateways that are heard no more. Raises StoreUnavailable."""
+        gone = [id for id, (at_s, _) in self._gateways.items() if self._clock() - at_s > GONE_AFTER_S]
+        if not gone:
+            return
+        ended = merged([self._ended, *(counted(self._gateways[id][1]) for id in gone)])
+        await self._store.put(Kind.METRICS, _ENDED, to_json(ended))
+        self._ended = ended
+        for id in gone:
+            del self._gateways[id]
+
+    def others(self, gateway: str) -> Snapshot | None:
+        """The sum of what all but one have counted; None while gateways may not have told yet."""
+        if self._clock() - self._begun_s < 2 * PUSH_INTERVAL_S:
+            return None
+        return merged([self._ended, *(counts for id, (_, counts) in self._gateways.items() if id != gateway)])
+
+
+class ManagerMetrics:
+    """Cold starts, replicas and GPU time."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._at_s = clock()
+        self._seen: dict[str, float] = {}
+        self._registry = CollectorRegistry()
+        self._starts = Counter("cold_starts", "Starts of models that took place.", ("model",), registry=self._registry)
+        self._steps = Histogram(
+            "cold_start_step_seconds", "Time of each step of a start; `total` is from request to ready.",
+            ("model", "step"), buckets=_STEP_S, registry=self._registry,
+        )  # fmt: skip
+        self._replicas = Gauge("model_replicas", "Replicas by state.", ("model", "state"), registry=self._registry)
+        self._gpu_seconds = Counter(
+            "gpu_seconds", "GPUs held by a model's replicas, times seconds.", ("model", "gpu"), registry=self._registry
+        )
+
+    def tick(self, keepers: Iterable[VariantKeeper]) -> None:
+        """Count starts, replicas and GPU time since the last tick."""
+        now_s = self._clock()
+        passed_s, self._at_s = now_s - self._at_s, now_s
+        self._replicas.clear()
+        for keeper in keepers:
+            spec, start = keeper.spec, keeper.last_start
+            if start is not None and self._seen.get(spec.key) != start.at_s:
+                self._seen[spec.key] = start.at_s
+                self._note_start(spec.model, start)
+            shape = GpuShape.parse(spec.settings.shape)
+            num_gpus = shape.count * (spec.settings.gpu_fraction or 1)
+            for replica in keeper.replicas.values():
+                self._replicas.labels(spec.model, str(replica.state)).inc()
+                if num_gpus and not replica.is_asleep:
+                    self._gpu_seconds.labels(spec.model, shape.type).inc(num_gpus * passed_s)
+
+    def _note_start(self, model: str, start: ColdStart) -> None:
+        self._starts.labels(model).inc()
+        self._steps.labels(model, "total").observe(start.total_s)
+        for step, seconds in start.steps_s.items():
+            self._steps.labels(model, step).observe(seconds)
+
+    def snapshot(self) -> Snapshot:
+        """What was counted since this manager runs."""
+        return snapshot(self._registry)
