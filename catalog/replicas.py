@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class ReplicaState(StrEnum):
@@ -73,6 +74,15 @@ class VariantState(StrEnum):
     FAILED = "failed"
 
 
+class ScalingDecision(NamedTuple):
+    """A change of a variant's number of replicas, and why. `at_s` is seconds since the epoch."""
+
+    at_s: float
+    before: int
+    after: int
+    reason: str
+
+
 @dataclass(frozen=True, slots=True)
 class ColdStart:
     """The last start of a variant that took place, by step in seconds; `total_s` from request to ready."""
@@ -87,7 +97,8 @@ class VariantStatus:
     """What the manager knows of one variant.
 
     `expected_start_s` is learned from its own past starts, `num_starts` counts those tried since the manager runs.
-    `chosen_because` is why it was started last (`autoscaling.choice.Reason`), empty while it never was.
+    `chosen_because` is why it was started last (`autoscaling.choice.Reason`), empty while it never was. `decisions` are
+    the last changes of its number of replicas, oldest first.
     """
 
     variant: str
@@ -100,3 +111,4 @@ class VariantStatus:
     last_error: str = ""
     retry_at_s: float | None = None
     chosen_because: str = ""
+    decisions: tuple[ScalingDecision, ...] = ()

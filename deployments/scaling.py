@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from ray.serve.config import AutoscalingContext
 
 from autoscaling.policy import Needs, ReplicaLoad, ScalingRules, decide, num_needed
+from catalog.replicas import ScalingDecision
+from deployments import decisions
 
 logger = logging.getLogger("ray.serve")
 
@@ -20,7 +23,13 @@ TARGET_KV_RATIO = 0.9
 class ServePolicy:
     """Called by the Serve controller for a variant at each of its ticks; what it needed lately is Serve's to keep."""
 
-    def __init__(self, idle_timeout_s: float, target_ongoing_requests: float) -> None:
+    def __init__(
+        self,
+        idle_timeout_s: float,
+        target_ongoing_requests: float,
+        note: Callable[[str, ScalingDecision], None] = decisions.note,
+    ) -> None:
+        self._note = note
         self._idle_timeout_s = idle_timeout_s
         self._target_ongoing_requests = target_ongoing_requests
 
@@ -39,6 +48,8 @@ class ServePolicy:
         decision = decide(rules, loads, ctx.target_num_replicas, queued, needs=needs)
         if decision.num_replicas != ctx.target_num_replicas:
             logger.info("%s: %s replicas: %s", ctx.app_name, decision.num_replicas, decision.reason)
+            before, after = ctx.target_num_replicas, decision.num_replicas
+            self._note(str(ctx.app_name), ScalingDecision(round(time.time(), 3), before, after, decision.reason))
         return decision.num_replicas, {"needs": tuple(needs)}
 
 

@@ -80,6 +80,7 @@ class Operations:
             "expected_start_s": status.expected_start_s,
             "num_starts": status.num_starts,
             "chosen_because": status.chosen_because or None,
+            "decisions": [decision._asdict() for decision in status.decisions],
             "last_cold_start": status.last_start and dataclasses.asdict(status.last_start),
             "last_error": status.last_error or None,
             "retry_in_s": _seconds_until(status.retry_at_s) if status.retry_at_s else None,

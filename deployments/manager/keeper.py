@@ -17,13 +17,22 @@ from autoscaling.choice import Reason
 from autoscaling.lifecycle import backoff_s, expected_start_s, variant_state
 from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import ModelFailed, ModelLoading, ModelStopped, RaymuxError
-from catalog.replicas import ColdStart, ReplicaReport, ReplicaState, StartStep, VariantState, VariantStatus
+from catalog.replicas import (
+    ColdStart,
+    ReplicaReport,
+    ReplicaState,
+    ScalingDecision,
+    StartStep,
+    VariantState,
+    VariantStatus,
+)
 from deployments.manager.serve_control import ServeControl
 
 logger = logging.getLogger("ray.serve")
 
 STATUS_INTERVAL_S = 2.0
 SILENT_AFTER_S = 6.0
+DECISIONS_INTERVAL_S = 10.0
 # Imports and loading hold a starting replica's interpreter for seconds at a time.
 STARTING_SILENT_AFTER_S = 90.0
 FIRST_GUESS_S = 30.0
@@ -53,6 +62,9 @@ class VariantKeeper:
         self._arrivals: asyncio.Queue[ReplicaReport | ModelStopped] = asyncio.Queue()
         self._adapter_loads: dict[str, asyncio.Task[ReplicaReport]] = {}
         self._applications = asyncio.Lock()
+        self._decisions: tuple[ScalingDecision, ...] = ()
+        self._decisions_read_s = 0.0
+        self._num_when_read = 0
         self._last_start: ColdStart | None = None
         self._expected_s: float | None = None
         self._num_starts = 0
@@ -320,6 +332,17 @@ class VariantKeeper:
             self._state, self._since_s = state, time.time()
         self._on_change()
 
+    async def read_decisions(self, now_s: float) -> None:
+        """Learn why Serve changes the number of replicas: when it has, and while there are any, now and then."""
+        num_replicas, is_due = len(self.replicas), now_s - self._decisions_read_s > DECISIONS_INTERVAL_S
+        if num_replicas == self._num_when_read and not (num_replicas and is_due):
+            return
+        self._num_when_read, self._decisions_read_s = num_replicas, now_s
+        found = await self._control.decisions(self.spec.app_name)
+        if found != self._decisions:
+            self._decisions = found
+            self._changed()
+
     @property
     def last_start(self) -> ColdStart | None:
         """The last start that took place since the manager runs."""
@@ -341,4 +364,5 @@ class VariantKeeper:
             last_error=self._failure.reason if self._failure else "",
             retry_at_s=self._failure.retry_at_s if self._failure else None,
             chosen_because=self._chosen_because,
+            decisions=self._decisions,
         )

@@ -132,6 +132,8 @@ class ModelManager:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
             self._keepers.forget_silent()
             self._metrics.tick(self._keepers)
+            for keeper in list(self._keepers):
+                await keeper.read_decisions(time.monotonic())
             self._prewarm(time.time())
             try:
                 await self._warmups.follow(self._scheduled(time.time()))

@@ -16,7 +16,8 @@ from ray.serve.schema import ApplicationStatus
 
 from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import RaymuxError
-from catalog.replicas import ReplicaReport
+from catalog.replicas import ReplicaReport, ScalingDecision
+from deployments import decisions
 from deployments.applications import ENGINE_DEPLOYMENT, engine_application
 from deployments.engine.leases import GpuSet
 from deployments.manager.gpu_owners import GpuOwners
@@ -80,6 +81,10 @@ class ServeControl:
         """Names of the applications that run variants."""
         status = await asyncio.to_thread(serve.status)
         return {name for name in status.applications if name.startswith("model-")}
+
+    async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
+        """The last changes of the application's number of replicas, oldest first."""
+        return await asyncio.to_thread(decisions.read, app_name)
 
     async def deploy_failure(self, app_name: str) -> str | None:
         """Why Serve gave the application up, or None while it has not."""

@@ -18,6 +18,9 @@ def test_a_cold_model_starts_answers_leaves_when_idle_and_comes_back(server: Run
     assert processes
     server.wait_for_state("slow-start", "cold", 30)
     wait_gone(processes, 15)
+    status = server.wait_for("slow-start", lambda status: bool(status["decisions"]), 15, "tells why it left")
+    last = status["decisions"][-1]
+    assert (last["before"], last["after"], last["reason"]) == (1, 0, "idle for 3 s")
     again = chat(server, "slow-start")
     assert again.status_code == 200
     assert float(again.headers["x-raymux-cold-start-s"]) >= 3

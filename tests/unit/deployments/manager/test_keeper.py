@@ -9,9 +9,9 @@ import pytest
 
 from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import AdapterRejected, ModelFailed, ModelLoading, ModelStopped
-from catalog.replicas import ReplicaReport, ReplicaState, StartStep, VariantState
+from catalog.replicas import ReplicaReport, ReplicaState, ScalingDecision, StartStep, VariantState
 from deployments.manager import keeper as keeper_module
-from deployments.manager.keeper import SILENT_AFTER_S, VariantKeeper
+from deployments.manager.keeper import DECISIONS_INTERVAL_S, SILENT_AFTER_S, VariantKeeper
 from tests.unit.builders import adapter, report, settle, variant
 
 
@@ -19,6 +19,7 @@ class FakeControl:
     """Serve as the manager needs it; the test says how each call goes."""
 
     def __init__(self) -> None:
+        self.made: list[ScalingDecision] = []
         self.deploys: list[VariantSpec] = []
         self.deletes: list[str] = []
         self.num_wakes = 0
@@ -28,6 +29,9 @@ class FakeControl:
         self.given_up: str | None = None
         self.adapter_loads: list[str] = []
         self.holder: asyncio.Future[ReplicaReport] = asyncio.get_running_loop().create_future()
+
+    async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
+        return tuple(self.made)
 
     async def deploy(self, spec: VariantSpec) -> None:
         self.deploys.append(spec)
@@ -434,6 +438,23 @@ async def test_a_silent_replica_is_forgotten_but_not_one_that_starts(keeper: Var
     assert set(keeper.replicas) == {"r1", "r2"}
     keeper.forget_silent(100.1 + SILENT_AFTER_S)
     assert set(keeper.replicas) == {"r2"}
+
+
+async def test_decisions_are_read_when_replicas_come_or_go_and_now_and_then(
+    keeper: VariantKeeper, control: FakeControl
+) -> None:
+    woken, idle = ScalingDecision(1.0, 0, 1, "starting"), ScalingDecision(9.0, 1, 0, "idle for 300 s")
+    control.made.append(woken)
+    await keeper.read_decisions(0.0)
+    assert keeper.status().decisions == ()
+    keeper.take(ready())
+    await keeper.read_decisions(1.0)
+    assert keeper.status().decisions == (woken,)
+    control.made.append(idle)
+    await keeper.read_decisions(2.0)
+    assert keeper.status().decisions == (woken,)
+    await keeper.read_decisions(2.0 + DECISIONS_INTERVAL_S)
+    assert keeper.status().decisions == (woken, idle)
 
 
 async def test_the_status_follows_a_start_step_by_step(keeper: VariantKeeper, clock: Clock) -> None:

@@ -12,7 +12,7 @@ from autoscaling.cluster import Cluster, Node
 from catalog.catalog import VariantSpec
 from catalog.errors import InvalidRequest, ModelExists, ModelInUse, ModelNotFound, ModelStopped, PermissionDenied
 from catalog.loading import ConfigError
-from catalog.replicas import VariantState
+from catalog.replicas import ScalingDecision, VariantState
 from catalog.sources import PROJECT
 from deployments.manager import manager as manager_module
 from deployments.manager.manager import ModelManager
@@ -34,7 +34,11 @@ class FakeControl:
     """Serve with what was deployed in it."""
 
     def __init__(self) -> None:
+        self.made: list[ScalingDecision] = []
         self.apps: set[str] = set()
+
+    async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
+        return tuple(self.made)
 
     async def deploy(self, spec: VariantSpec) -> None:
         self.apps.add(spec.app_name)
