@@ -26,9 +26,10 @@ class WarmupState(StrEnum):
 class Warmup:
     """One warm-up; times are seconds since the epoch.
 
-    `variants` are the keys it accepts, in order of preference, and `variant` the one that was taken. It is ready from
-    `ready_s` on, keeps the variant until `keep_until_s`, and ended at `ended_s`. `error` is why it failed. One that
-    `is_scheduled` follows the configuration's `warmups`.
+    `variants` are the keys it accepts, in order of preference, and `variant` the one that was taken. The order is
+    strict where it `is_in_order`: somebody named it. It is ready from `ready_s` on, keeps the variant until
+    `keep_until_s`, and ended at `ended_s`. `error` is why it failed. One that `is_scheduled` follows the configuration's
+    `warmups`.
     """
 
     id: str
@@ -41,6 +42,7 @@ class Warmup:
     ended_s: float | None = None
     error: str = ""
     is_scheduled: bool = False
+    is_in_order: bool = False
 
     @property
     def state(self) -> WarmupState:

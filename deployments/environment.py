@@ -7,6 +7,7 @@ import os
 import random
 import shlex
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 from catalog.keys import ApiKeySettings
@@ -37,10 +38,11 @@ _FAST_PATH = {
 FRONT_DOOR = Path(__file__).resolve().parent / "front_door" / "haproxy"
 
 
-def serve_environment(*, fast_path: bool) -> dict[str, str]:
+def serve_environment(*, fast_path: bool, has_machine: bool = False) -> dict[str, str]:
     """The environment for `serve run`. What the operator has set already wins.
 
-    With the fast path, Serve's ingress is HAProxy and its replicas talk gRPC; without it, Serve's Python proxy.
+    With the fast path, Serve's ingress is HAProxy and its replicas talk gRPC; without it, Serve's Python proxy. A node
+    that `has_machine`, one of its own that is, uses the same inner ports as every other node of its cluster.
     """
     environment = dict(_ALWAYS)
     if fast_path:
@@ -49,26 +51,27 @@ def serve_environment(*, fast_path: bool) -> dict[str, str]:
         environment |= _FAST_PATH
         environment["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(FRONT_DOOR)
         environment["RAYMUX_HAPROXY"] = str(get_haproxy_binary())
-        environment |= _ports()
+        # The controller on the head node and the proxies on the others must mean the same ports.
+        environment |= _ports((lambda ports: ports[0]) if has_machine else _free_port)
     return {**environment, **os.environ}
 
 
-def _ports() -> dict[str, str]:
+def _ports(choose: Callable[[range], int]) -> dict[str, str]:
     """Loopback ports for the front door's inner side.
 
     Serve's own are fixed, and bound so that a second cluster on the machine shares them silently: HAProxy would send
     this cluster's requests to the other one's gateway or fallback proxy.
     """
-    http, grpc = _free_port(range(30_000, 40_000, 100)), _free_port(range(40_000, 50_000, 100))
+    http, grpc = choose(range(30_000, 40_000, 100)), choose(range(40_000, 50_000, 100))
     return {
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(http),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(http + 99),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc + 99),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(_free_port(range(8_500, 8_999))),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(_free_port(range(9_500, 9_999))),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port(range(9_101, 9_499))),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port(range(8_404, 8_499))),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(choose(range(8_500, 8_999))),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(choose(range(9_500, 9_999))),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(choose(range(9_101, 9_499))),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(choose(range(8_404, 8_499))),
     }
 
 
@@ -106,7 +109,7 @@ def environment_keys() -> tuple[ApiKeySettings, ...]:
 
 def exports() -> str:
     """The fast path's environment as shell commands, for nodes whose Ray is started by hand or by `ray up`."""
-    environment = serve_environment(fast_path=True)
+    environment = serve_environment(fast_path=True, has_machine=True)
     changed = {name: value for name, value in environment.items() if os.environ.get(name) != value}
     return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in sorted(changed.items()))
 

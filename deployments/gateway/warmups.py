@@ -37,9 +37,11 @@ class Warmups:
         wish = await read_fields(request, WarmupRequest)
         target = find(self._fleet.catalog, wish.model, request.scope["exchange"].caller)
         header = request.headers.get("x-gpu-preference")
-        variants = eligible(target, preferred_shapes(header, wish.gpu_preference))
-        keys = tuple(variant.key for variant in variants)
-        call = self._fleet.manager.warm_up.remote(target.name, keys, wish.keep_warm_s, wait=wish.wait)
+        shapes = preferred_shapes(header, wish.gpu_preference)
+        keys = tuple(variant.key for variant in eligible(target, shapes))
+        call = self._fleet.manager.warm_up.remote(
+            target.name, keys, wish.keep_warm_s, wait=wish.wait, in_order=bool(shapes)
+        )
         warmup: Warmup = await self._fleet.ask(call)
         if warmup.state is WarmupState.FAILED:
             raise ModelFailed(warmup.error)

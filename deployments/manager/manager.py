@@ -165,7 +165,15 @@ class ModelManager:
             variants = {variant.settings.shape: variant.key for variant in target.variants}
             keys = tuple(variants[shape] for shape in schedule.gpu_preference or variants)
             kept_s = window.until_s - window.begun_s
-            yield Warmup(window.id, target.name, keys, kept_s, window.begun_s, is_scheduled=True)
+            yield Warmup(
+                window.id,
+                target.name,
+                keys,
+                kept_s,
+                window.begun_s,
+                is_scheduled=True,
+                is_in_order=bool(schedule.gpu_preference),
+            )
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
@@ -332,12 +340,17 @@ class ModelManager:
             raise ModelInUse(f"Requests of {target.name} are running; try again when they have ended.", retry_after_s=5)
 
     @returns_errors
-    async def warm_up(self, name: str, variants: tuple[str, ...], keep_warm_s: float, *, wait: bool) -> Warmup:
-        """Start a model on one of its variants and keep it. With `wait`, returns when it is ready or has failed."""
+    async def warm_up(
+        self, name: str, variants: tuple[str, ...], keep_warm_s: float, *, wait: bool, in_order: bool = False
+    ) -> Warmup:
+        """Start a model on one of its variants, chosen as for a request, and keep it.
+
+        With `wait`, returns when it is ready or has failed.
+        """
         target = self._find(name)
         for key in variants:
             self._keepers.find(key).require_startable()
-        warmup = await self._warmups.begin(target.name, variants, keep_warm_s)
+        warmup = await self._warmups.begin(target.name, variants, keep_warm_s, in_order=in_order)
         return await self._warmups.settled(warmup.id) if wait else warmup
 
     @returns_errors
@@ -347,7 +360,8 @@ class ModelManager:
 
     async def _ensure_warmup(self, warmup: Warmup) -> Placed | RaymuxError:
         target = self._catalog.find(warmup.model) if self._catalog else None
-        return await self.ensure(warmup.wanted, target.adapter if target else None)
+        adapter = target.adapter if target else None
+        return await self.ensure(warmup.wanted, adapter, in_order=warmup.is_in_order)
 
     async def _start_quietly(self, target: Target) -> None:
         outcome = await self.ensure(tuple(variant.key for variant in target.variants), target.adapter)

@@ -46,11 +46,13 @@ class Warmups:
         """Every warm-up that is known, oldest first."""
         return tuple(self._warmups.values())
 
-    async def begin(self, model: str, variants: tuple[str, ...], keep_warm_s: float) -> Warmup:
+    async def begin(
+        self, model: str, variants: tuple[str, ...], keep_warm_s: float, *, in_order: bool = False
+    ) -> Warmup:
         """Start one. Raises InvalidRequest when there are too many, or StoreUnavailable."""
         if sum(not warmup.is_over for warmup in self._warmups.values()) >= MAX_ACTIVE:
             raise InvalidRequest(f"{MAX_ACTIVE} warm-ups are active already; end one with DELETE /v1/warmup/<id>.")
-        warmup = Warmup(f"warmup-{uuid.uuid4().hex}", model, variants, keep_warm_s, time.time())
+        warmup = Warmup(f"warmup-{uuid.uuid4().hex}", model, variants, keep_warm_s, time.time(), is_in_order=in_order)
         await self._keep(warmup)
         self._start(warmup.id)
         return warmup

@@ -33,7 +33,7 @@ async def test_a_warmup_is_accepted_and_says_how_far_it_is(gateway: GatewayUnder
     gateway.manager.answers["warm_up"] = warmup()
     reply = await gateway.post("/v1/warmup", json={"model": CHAT_ALIAS, "keep_warm_s": 60})
     assert reply.status_code == 202
-    assert gateway.manager.calls == [("warm_up", CHAT, (CPU, H100), 60.0, False)]
+    assert gateway.manager.calls == [("warm_up", CHAT, (CPU, H100), 60.0, False, False)]
     for body in (reply.json(), (await gateway.get("/v1/warmup/warmup-1")).json()):
         assert (body["id"], body["model"], body["state"], body["step"]) == ("warmup-1", CHAT, "starting", "loading")
         assert 15 < body["expected_s"] <= 20

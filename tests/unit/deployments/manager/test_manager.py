@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from autoscaling.choice import Reason
+from autoscaling.choice import Choice, Reason
 from autoscaling.cluster import Cluster, Node
 from catalog.catalog import VariantSpec
 from catalog.errors import InvalidRequest, ModelExists, ModelInUse, ModelNotFound, ModelStopped, PermissionDenied
@@ -28,6 +31,7 @@ from tests.unit.builders import (
     settle,
     variant,
 )
+from tests.unit.catalog.test_fit_check import LARGE
 
 
 class FakeControl:
@@ -307,6 +311,22 @@ async def test_a_link_does_not_lead_out_of_the_allowed_folders(manager: Any, tmp
     assert isinstance(refusal, PermissionDenied)
 
 
+async def test_a_model_that_its_variant_cannot_hold_is_refused_by_how_much(manager: Any, tmp_path: Path) -> None:
+    """Small weights, but the KV cache of 80 layers at a long context."""
+    folder = tmp_path / "large"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(LARGE))
+    save_file({"lm_head.weight": np.zeros((8, 128), np.float32)}, folder / "model.safetensors")
+    await reconfigure(manager, runtime_sources=[str(tmp_path)])
+    variants = [{"shape": "H100:4"}, {"shape": "T4"}]
+    fields = {"name": "large", "source": str(folder), "engine": {"max_model_len": 131_072}}
+    refusal = await manager.register({**fields, "variants": variants})
+    assert isinstance(refusal, InvalidRequest)
+    assert refusal.param == "variants.1"
+    assert "GiB short" in refusal.message
+    assert await manager.register({**fields, "variants": variants[:1]}) == "large"
+
+
 async def test_without_allowed_folders_nothing_can_be_registered(manager: Any) -> None:
     await reconfigure(manager)
     refusal = await manager.register(NEW_ADAPTER)
@@ -366,6 +386,26 @@ async def test_a_warm_model_is_held_until_its_warmup_ends_or_it_is_stopped(manag
     assert await manager.stop(CHAT) is None
     assert (await manager.report(report())).held_until_s == 0
     assert isinstance(await manager.warm_up(CHAT, (f"{CHAT}@CPU",), 60, wait=False), ModelStopped)
+
+
+@pytest.mark.parametrize(("in_order", "taken"), [(True, "H100:4"), (False, "CPU")])
+async def test_a_list_of_shapes_is_tried_in_its_order_and_auto_takes_what_is_warm(
+    manager: Any, monkeypatch: pytest.MonkeyPatch, in_order: bool, taken: str
+) -> None:
+    await reconfigure(manager)
+    await manager.report(report())
+    asked: list[tuple[tuple[str, ...], bool]] = []
+
+    async def choose(keys: tuple[str, ...], *, in_order: bool = False) -> Choice:
+        asked.append((keys, in_order))
+        return Choice(keys[0] if in_order else f"{CHAT}@CPU", Reason.WARM)
+
+    monkeypatch.setattr(manager._keepers, "choose", choose)
+    await manager.report(report("r2", variant=f"{CHAT}@H100:4"))
+    wanted = (f"{CHAT}@H100:4", f"{CHAT}@CPU")
+    warmup = await manager.warm_up(CHAT, wanted, 60, wait=True, in_order=in_order)
+    assert asked == [(wanted, in_order)]
+    assert warmup.variant == f"{CHAT}@{taken}"
 
 
 async def test_a_model_kept_warm_stays_so_across_a_restart_of_the_manager(manager: Any, tmp_path: Path) -> None:

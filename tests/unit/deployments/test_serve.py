@@ -1,0 +1,69 @@
+"""`make serve` refuses a configuration that cannot work, in one line, before anything starts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from catalog.sources import PROJECT
+from deployments import serve
+from tests.unit.catalog.test_fit_check import LARGE
+
+
+def config(folder: Path, **gateway: Any) -> Path:
+    """A configuration with one model of 70 billion parameters on a GPU that is too small."""
+    document = yaml.safe_load((PROJECT / "serve_config.yaml").read_text())
+    model = {"name": "large", "source": str(folder), "variants": [{"shape": "L4"}]}
+    document["applications"][0]["deployments"] = [
+        {"name": "Gateway", "user_config": gateway},
+        {"name": "ModelManager", "user_config": {"models": [model]}},
+    ]
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def refusal(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    assert serve.main([str(path)]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_model_that_does_not_fit_is_named_by_its_place_and_by_how_much(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(LARGE))
+    told = refusal(config(tmp_path), capsys)
+    assert "user_config.models.0.variants.0: " in told
+    assert "GiB short" in told
+
+
+def test_redis_without_its_url_is_told_by_the_variable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SOME_REDIS_URL", raising=False)
+    assert "SOME_REDIS_URL" in refusal(config(tmp_path, redis={"url_env": "SOME_REDIS_URL"}), capsys)
+
+
+def test_a_key_that_is_too_short_is_told_without_the_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAYMUX_API_KEYS", "tiny-key")
+    told = refusal(config(tmp_path), capsys)
+    assert "RAYMUX_API_KEYS" in told
+    assert "tiny-key" not in told
+
+
+def test_another_address_without_keys_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAYMUX_API_KEYS", "RAYMUX_ADMIN_KEYS"):
+        monkeypatch.delenv(name, raising=False)
+    path = config(tmp_path)
+    path.write_text(path.read_text().replace("127.0.0.1", "0.0.0.0"))
+    assert "without API keys" in refusal(path, capsys)
