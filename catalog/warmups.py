@@ -28,8 +28,8 @@ class Warmup:
 
     `variants` are the keys it accepts, in order of preference, and `variant` the one that was taken. The order is
     strict where it `is_in_order`: somebody named it. It is ready from `ready_s` on, keeps the variant until
-    `keep_until_s`, and ended at `ended_s`. `error` is why it failed. One that `is_scheduled` follows the configuration's
-    `warmups`.
+    `keep_until_s`, and ended at `ended_s`. `error` is why it failed. One that `is_scheduled` follows `warmups` of the
+    configuration.
     """
 
     id: str
