@@ -12,6 +12,7 @@ from deployments.gateway.gpus import Gpus
 from deployments.gateway.guard import Guard, GuardedRoute
 from deployments.gateway.inference import Inference
 from deployments.gateway.models import Models
+from deployments.gateway.older import Older
 from deployments.gateway.operations import Operations
 from deployments.gateway.services import Services
 from deployments.gateway.warmups import Warmups
@@ -24,11 +25,12 @@ def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIA
     routes: list[GuardedRoute] = [*Operations(fleet, services.redis).routes()]
     for resource in (Models(fleet), Warmups(fleet), Gpus(fleet)):
         routes += [*resource.routes("/v1"), *resource.routes("")]
-    for endpoint in ENDPOINTS:
-        app = Inference(endpoint, services)
+    endpoints = {endpoint.path: Inference(endpoint, services) for endpoint in ENDPOINTS}
+    routes += Older(endpoints, Models(fleet)).routes()
+    for path, app in endpoints.items():
         routes += [
-            GuardedRoute(path, app, methods=["POST"], access=Access.KEY, counts_itself=True)
-            for path in (endpoint.path, endpoint.path.removeprefix("/v1"))
+            GuardedRoute(each, app, methods=["POST"], access=Access.KEY, inference=path)
+            for each in (path, path.removeprefix("/v1"))
         ]
     routes.append(GuardedRoute("/metrics", FleetMetrics(fleet, services.metrics), methods=["GET"]))
     # A bare router: the envelope renders every error, so Starlette's own handling of them is left out.

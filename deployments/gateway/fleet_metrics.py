@@ -43,8 +43,9 @@ class FleetMetrics:
         """What all gateways have counted; of the others what was known last, while the manager is away."""
         with suppress(Exception):
             async with asyncio.timeout(ASK_TIMEOUT_S):
+                others = await self._fleet.manager.other_metrics.remote(self._id)
                 # None from a manager that has not heard from all gateways yet.
-                self._others = await self._fleet.manager.other_metrics.remote(self._id) or self._others
+                self._others = others if isinstance(others, dict) else self._others
         return merged([self._others, self.own()])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

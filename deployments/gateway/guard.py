@@ -18,7 +18,8 @@ from deployments.gateway.services import Services
 class GuardedRoute(Route):
     """A route that its caller must have access to; puts the caller into the exchange.
 
-    Calls count against the caller's limits. `counts_itself` is for a route that counts tokens with them.
+    Calls count against the caller's limits. A route of `inference`, which is the name of its endpoint in metrics and
+    logs, counts them itself, because it knows of tokens.
     """
 
     def __init__(
@@ -28,18 +29,17 @@ class GuardedRoute(Route):
         *,
         methods: list[str],
         access: Access = Access.ADMIN,
-        counts_itself: bool = False,
+        inference: str | None = None,
     ) -> None:
         super().__init__(path, endpoint, methods=methods)
         self.access = access
-        self.counts_itself = counts_itself
+        self.inference = inference
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         guard: Guard = scope["guard"]
-        if self.counts_itself:
-            scope["exchange"].endpoint = "/v1" + self.path.removeprefix("/v1")
+        scope["exchange"].endpoint = self.inference
         guard.admit(scope, self.access)
-        if self.access in _OPEN or self.counts_itself:
+        if self.access in _OPEN or self.inference is not None:
             await super().handle(scope, receive, send)
             return
         async with guard.limits.taken(scope["exchange"], self.path.removeprefix("/v1"), tokens=0):

@@ -34,9 +34,14 @@ class Inference:
         self._limits = services.limits
         self._admission = services.admission
 
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body that is read."""
+        return self._settings().max_body_bytes
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
-        body = await read_json_body(headers, receive, self._settings().max_body_bytes)
+        body = await read_json_body(headers, receive, self.max_body_bytes)
         await self.answer(body, headers, scope["exchange"], scope["reply"], receive)
 
     async def answer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
 from typing import Any
 
 from starlette.requests import Request
@@ -39,9 +39,18 @@ class Models:
         ]
 
     async def list(self, request: Request) -> tuple[int, dict[str, Any]]:
-        caller = request.scope["exchange"].caller
-        data = [self.describe(target) for target in self._fleet.catalog.targets() if caller.may_use(target.name)]
+        data = [self.describe(target) for target in self.permitted(request)]
         return 200, {"object": "list", "data": data}
+
+    def permitted(self, request: Request) -> Iterator[Target]:
+        """The models that the caller may use."""
+        caller = request.scope["exchange"].caller
+        return (target for target in self._fleet.catalog.targets() if caller.may_use(target.name))
+
+    def num_ready(self, name: str) -> int:
+        """Replicas of a model that take requests, over all its variants."""
+        target = find(self._fleet.catalog, name)
+        return sum(len(self._fleet.ready(variant)) for variant in target.variants)
 
     async def get(self, request: Request) -> tuple[int, dict[str, Any]]:
         return 200, self.describe(self._find(request))

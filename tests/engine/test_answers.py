@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import math
 
 import httpx
@@ -104,3 +105,28 @@ def test_rerank_puts_the_right_document_first(http: httpx.Client):
     assert {result["index"] for result in results} == {0, 1, 2, 3}
     scores = [result["relevance_score"] for result in results]
     assert scores == sorted(scores, reverse=True)
+
+
+def test_the_older_interfaces_answer_the_same(http: httpx.Client):
+    prompt, params = "What is 2+2?", {"temperature": 0, "max_tokens": 40}
+    expected = ask(http, CHAT, prompt, max_tokens=40)
+    infer = http.post("/v1/infer", json={"model": CHAT, "prompt": prompt, "params": {**params, "max_new_tokens": 40}})
+    assert infer.json()["output"] == expected
+    assert infer.json()["usage"]["completion_tokens"] > 0
+    chat = http.post("/api/inference/chat", json={"model": CHAT, "message": prompt, **params})
+    assert (chat.json()["response"], chat.json()["finish_reason"]) == (expected, "stop")
+    wrapped = http.post("/chat", json={"request": {"model": CHAT, "message": prompt, **params}})
+    assert wrapped.json() == {"content": expected}
+    streamed = http.post("/v1/infer/stream", json={"model": CHAT, "prompt": prompt, "params": params})
+    events = [json.loads(line.removeprefix("data: ")) for line in streamed.text.split("\n\n") if line]
+    assert "".join(event.get("delta", "") for event in events) == expected
+    assert events[-1] == {"done": True, "usage": infer.json()["usage"]}
+    texts = ["a cat", "a dog"]
+    standard = http.post("/v1/embeddings", json={"model": EMBEDDER, "input": texts}).json()
+    embedded = http.post("/embed", json={"request": {"texts": texts}}).json()["embeddings"]
+    assert [math.dist(a, b["embedding"]) < 1e-3 for a, b in zip(embedded, standard["data"], strict=True)] == [
+        True,
+        True,
+    ]
+    ranked = http.post("/rerank", json={"request": {"query": "a cat", "docs": ["a lion", "a stone"]}}).json()
+    assert [each["index"] for each in ranked["results"]] == [0, 1]
