@@ -86,6 +86,12 @@ class Target:
     aliases: tuple[str, ...] = field(default=())
     fallbacks: tuple[str, ...] = ()
 
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Change with whatever serves the model; files that change in place are not noticed."""
+        source = (self.adapter.source,) if self.adapter else ()
+        return (*(variant.fingerprint for variant in self.variants), *source)
+
 
 class Catalog:
     """An immutable index over the settings. Look-ups are exact and case-sensitive."""

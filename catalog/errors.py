@@ -16,8 +16,10 @@ RaymuxError
 │   ├── ModelNotPromoted        409 model_not_promoted
 │   ├── ModelExists             409 model_exists
 │   ├── ModelInUse              409 model_in_use
+│   ├── RequestInProgress       409 request_in_progress
 │   ├── PayloadTooLarge         413 payload_too_large
 │   ├── UnsupportedMediaType    415 unsupported_media_type
+│   ├── IdempotencyKeyReused    422 idempotency_key_reused
 │   ├── RateLimitExceeded       429 rate_limit_exceeded
 │   └── QueueFull               429 queue_full
 └── ServiceError                the same request may succeed later (5xx)
@@ -187,6 +189,13 @@ class ModelInUse(RequestError):
     code = "model_in_use"
 
 
+class RequestInProgress(RequestError):
+    """A request with the same Idempotency-Key has not ended yet."""
+
+    status = 409
+    code = "request_in_progress"
+
+
 class PayloadTooLarge(RequestError):
     """The body is larger than the gateway accepts."""
 
@@ -199,6 +208,13 @@ class UnsupportedMediaType(RequestError):
 
     status = 415
     code = "unsupported_media_type"
+
+
+class IdempotencyKeyReused(RequestError):
+    """The Idempotency-Key came with another request before."""
+
+    status = 422
+    code = "idempotency_key_reused"
 
 
 class RateLimitExceeded(RequestError):

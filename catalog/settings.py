@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from catalog.cache import CacheSettings
 from catalog.keys import ApiKeySettings
 from catalog.limits import LimitSettings
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
@@ -147,7 +148,10 @@ class GatewaySettings(Settings):
         default=False, description="Listen on other addresses than loopback although there are no keys."
     )
     redis: RedisSettings | None = Field(
-        default=None, description="A Redis server that gateways share limits in. A change takes effect with a restart."
+        default=None, description="A Redis server in which gateways share limits, cached answers and idempotency keys."
+    )
+    cache: CacheSettings | None = Field(
+        default=None, description="Set it (`cache: {}`) to have answers of deterministic requests given again."
     )
     limits: LimitSettings = Field(default=LimitSettings(), description="Limits of each key that has none of its own.")
 

@@ -32,12 +32,13 @@ _FIELD_NAME = re.compile(r"[a-z][a-z_]{0,39}")
 
 
 class Peek(NamedTuple):
-    """What routing needs of a body; None where the field is absent or null."""
+    """What routing needs of a body; None where the field is absent or null. `fields` is all of it."""
 
     model: str | None
     stream: bool
     gpu_preference: Any
-    max_tokens: int | None = None
+    max_tokens: int | None
+    fields: dict[str, Any]
 
 
 def peek(raw: bytes) -> Peek:
@@ -57,7 +58,7 @@ def peek(raw: bytes) -> Peek:
         if field in body:
             _check_integer(field, body[field], low, high)
     _check_guided(body)
-    return Peek(model, bool(stream), body.get("gpu_preference"), _max_tokens(body))
+    return Peek(model, bool(stream), body.get("gpu_preference"), _max_tokens(body), body)
 
 
 def _max_tokens(body: dict[str, Any]) -> int | None:

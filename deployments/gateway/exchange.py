@@ -46,6 +46,16 @@ class Exchange:
     outcome: str = "completed"
     error_code: str | None = None
 
+    def note_first_byte(self) -> None:
+        """The first byte of the reply is there; later calls change nothing."""
+        if self.first_byte_ms is None:
+            self.first_byte_ms = (time.perf_counter() - self.begun_s) * 1000
+
+    def take_place_of(self, other: Exchange) -> None:
+        """Note where another request's answer came from, which this one gets too."""
+        self.model, self.variant, self.shape, self.choice = other.model, other.variant, other.shape, other.choice
+        self.replica, self.num_attempts, self.cold_start_s = other.replica, other.num_attempts, other.cold_start_s
+
 
 class ClientLeft(Exception):
     """The client has closed its connection, so nobody is there to be answered."""
@@ -105,8 +115,7 @@ class Reply:
 
     async def write(self, chunk: bytes) -> None:
         """Send a piece of the body."""
-        if self._exchange.first_byte_ms is None:
-            self._exchange.first_byte_ms = (time.perf_counter() - self._exchange.begun_s) * 1000
+        self._exchange.note_first_byte()
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def end(self, last: bytes = b"") -> None:

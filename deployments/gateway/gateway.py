@@ -8,6 +8,7 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from catalog.cache import CacheSettings
 from catalog.loading import GATEWAY, parse, require_keys
 from catalog.redis import RedisSettings
 from catalog.settings import GatewaySettings
@@ -20,12 +21,18 @@ from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows, Windows
 from deployments.gateway.metrics import GatewayMetrics
 from deployments.gateway.relay import Relay
+from deployments.gateway.replies.cache import ResponseCache
+from deployments.gateway.replies.idempotency import Idempotency
+from deployments.gateway.replies.store import MemoryStore, RedisStore, ReplyStore
 from deployments.gateway.services import Services
 from deployments.gateway.shared_redis import SharedRedis
 from deployments.gateway.shared_windows import SharedWindows
 from deployments.serve_options import serve_host
 from router.breaker import BreakerRules
 from router.keys import Keyring
+
+# Memory for answers to Idempotency-Keys, of which a gateway without Redis forgets the least recently used.
+IDEMPOTENCY_BYTES = 64 * 1024**2
 
 
 @serve.deployment(
@@ -44,12 +51,15 @@ class Gateway:
         self._keyring = Keyring(environment_keys())
         self._redis: SharedRedis | None = None
         self._windows: Windows = LocalWindows()
+        self._cache: ResponseCache | None = None
+        self._metrics = GatewayMetrics()
+        self._spare_replies = MemoryStore(IDEMPOTENCY_BYTES)
         self._fleet = Fleet(manager)
         self._relay = Relay(self._settings.connect_timeout_s)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve after the constructor."""
-        metrics = GatewayMetrics()
+        metrics = self._metrics
         breakers = Breakers(BreakerRules(), on_open=lambda _: metrics.breaker_opened("replica"))
         admission = Admission(self._fleet, lambda: self._settings.comment_interval_s)
         metrics.watch_queue(lambda: admission.num_queued)
@@ -62,6 +72,8 @@ class Gateway:
             admission=admission,
             dispatcher=Dispatcher(self._fleet, self._relay, breakers, lambda: self._settings),
             metrics=metrics,
+            cache=lambda: self._cache,
+            idempotency=Idempotency(self._replies),
         )
         return build_gateway_app(services, under_serve=True)
 
@@ -69,8 +81,11 @@ class Gateway:
         """Take over new settings; requests under way keep the old ones."""
         settings, keys = parse(GatewaySettings, config, f"{GATEWAY}.user_config"), environment_keys()
         require_keys(serve_host(), settings, has_environment_keys=bool(keys))
-        if settings.redis != self._settings.redis:
+        has_changed = settings.redis != self._settings.redis
+        if has_changed:
             await self._use_redis(settings.redis)
+        if has_changed or settings.cache != self._settings.cache:
+            self._use_cache(settings.cache)
         self._settings, self._keyring = settings, Keyring((*settings.keys, *keys))
 
     async def _use_redis(self, settings: RedisSettings | None) -> None:
@@ -78,3 +93,16 @@ class Gateway:
         self._windows = SharedWindows(self._redis) if self._redis else LocalWindows()
         if before is not None:
             await before.close()
+
+    def _use_cache(self, settings: CacheSettings | None) -> None:
+        if settings is None:
+            self._cache = None
+            return
+        store: ReplyStore = MemoryStore(settings.max_bytes)
+        if self._redis is not None:
+            store = RedisStore(self._redis, "cache", store)
+        self._cache = ResponseCache(store, settings, self._metrics)
+
+    def _replies(self) -> ReplyStore:
+        """Where answers to Idempotency-Keys are."""
+        return RedisStore(self._redis, "idempotency", self._spare_replies) if self._redis else self._spare_replies

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -15,6 +17,7 @@ from deployments.gateway.dispatch import Job, text_of
 from deployments.gateway.exchange import ClientLeft, Exchange, Reply
 from deployments.gateway.services import Services
 from router.body import Peek, peek, with_model
+from router.caching import answer_key, is_deterministic
 from router.endpoints import Endpoint
 from router.limits import estimate_tokens
 from router.resolve import resolve
@@ -33,6 +36,8 @@ class Inference:
         self._settings = services.settings
         self._limits = services.limits
         self._admission = services.admission
+        self._cache = services.cache
+        self._idempotency = services.idempotency
 
     @property
     def max_body_bytes(self) -> int:
@@ -61,7 +66,7 @@ class Inference:
         )
         tokens = estimate_tokens(len(body), wish.max_tokens if self._endpoint.task is Task.GENERATE else 0)
         async with self._limits.taken(exchange, self._endpoint.path, tokens):
-            await until_client_leaves(receive, exchange, self._in_time(job, tokens))
+            await until_client_leaves(receive, exchange, self._once(job, tokens, wish.fields, shapes))
 
     def _resolve(self, wish: Peek, exchange: Exchange) -> Target:
         default = getattr(self._settings().defaults, self._endpoint.default)
@@ -70,6 +75,35 @@ class Inference:
         )
         exchange.model = target.name
         return target
+
+    async def _once(self, job: Job, tokens: int, fields: dict[str, Any], shapes: tuple[str, ...]) -> None:
+        """As the Idempotency-Key says, if there is one."""
+        key = text_of(job.headers, b"idempotency-key")
+        if key is None:
+            await self._cached(job, tokens, fields, shapes)
+            return
+
+        async def work(reply: Reply) -> None:
+            await self._cached(replace(job, reply=reply), tokens, fields, shapes)
+
+        await self._idempotency.answer(key, job.body, job.exchange, job.reply, work)
+
+    async def _cached(self, job: Job, tokens: int, fields: dict[str, Any], shapes: tuple[str, ...]) -> None:
+        """From the cache where there is one and the request has one answer only."""
+        cache = self._cache()
+        if cache is None or not is_deterministic(self._endpoint.path, fields) or _wants_no_cache(job.headers):
+            await self._in_time(job, tokens)
+            return
+
+        async def work(exchange: Exchange, reply: Reply) -> None:
+            await self._in_time(replace(job, exchange=exchange, reply=reply), tokens)
+
+        # A preference for GPUs that came as a header is part of the question as well.
+        question = {**fields, "gpu_preference": list(shapes)}
+        key = answer_key(
+            job.exchange.caller.tenant, job.target.name, job.target.versions, self._endpoint.path, question
+        )
+        await cache.answer(key, job.exchange, job.reply, work)
 
     async def _in_time(self, job: Job, tokens: int) -> None:
         """Raises DeadlineExceeded when the whole request takes longer than it may."""
@@ -144,3 +178,8 @@ async def until_client_leaves(receive: Receive, exchange: Exchange, work: Awaita
         exchange.outcome = "client_left"
     finally:
         watching.cancel()
+
+
+def _wants_no_cache(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the client's `Cache-Control` forbids to keep an answer, or to give it a kept one."""
+    return any(word in headers.get(b"cache-control", b"").lower() for word in (b"no-store", b"no-cache"))

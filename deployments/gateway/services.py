@@ -11,6 +11,8 @@ from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
 from deployments.gateway.metrics import GatewayMetrics
+from deployments.gateway.replies.cache import ResponseCache
+from deployments.gateway.replies.idempotency import Idempotency
 from deployments.gateway.shared_redis import SharedRedis
 from router.keys import Keyring
 
@@ -27,3 +29,5 @@ class Services:
     admission: Admission
     dispatcher: Dispatcher
     metrics: GatewayMetrics
+    cache: Callable[[], ResponseCache | None]
+    idempotency: Idempotency

@@ -22,6 +22,9 @@ from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows, Windows
 from deployments.gateway.metrics import GatewayMetrics
+from deployments.gateway.replies.cache import ResponseCache
+from deployments.gateway.replies.idempotency import Idempotency
+from deployments.gateway.replies.store import MemoryStore, ReplyStore
 from deployments.gateway.services import Services
 from deployments.gateway.shared_redis import SharedRedis
 from router.breaker import BreakerRules
@@ -82,6 +85,8 @@ class GatewayUnderTest:
         self.keyring = Keyring()
         self.now_s = 1_000_020.0
         self.redis: SharedRedis | None = None
+        self.cache: ResponseCache | None = None
+        self.replies: ReplyStore = MemoryStore(10**7, lambda: self.now_s)
         self.windows: Windows = LocalWindows(lambda: self.now_s)
         self.services = Services(
             self.fleet,
@@ -97,6 +102,8 @@ class GatewayUnderTest:
                 lambda: self.settings,
             ),
             metrics=GatewayMetrics(),
+            cache=lambda: self.cache,
+            idempotency=Idempotency(lambda: self.replies),
         )
         self.app = build_gateway_app(self.services)
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
