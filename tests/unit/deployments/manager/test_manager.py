@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tests.unit.builders import (
     catalog_dict,
     report,
     settle,
+    until,
     variant,
 )
 from tests.unit.catalog.test_fit_check import LARGE
@@ -43,6 +45,9 @@ class FakeControl:
 
     async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
         return tuple(self.made)
+
+    async def forget_decisions(self, app_name: str) -> None:
+        self.made.clear()
 
     async def deploy(self, spec: VariantSpec) -> None:
         self.apps.add(spec.app_name)
@@ -386,6 +391,25 @@ async def test_a_warm_model_is_held_until_its_warmup_ends_or_it_is_stopped(manag
     assert await manager.stop(CHAT) is None
     assert (await manager.report(report())).held_until_s == 0
     assert isinstance(await manager.warm_up(CHAT, (f"{CHAT}@CPU",), 60, wait=False), ModelStopped)
+
+
+async def test_house_is_kept_while_decisions_cannot_be_read(
+    manager: Any, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def hang(app_name: str) -> tuple[ScalingDecision, ...]:
+        asked.set()
+        return await asyncio.Future()
+
+    monkeypatch.setattr(control, "decisions", hang)
+    monkeypatch.setattr(manager_module, "HOUSEKEEPING_INTERVAL_S", 0)
+    await reconfigure(manager)
+    await manager.report(report(sent_at_s=time.time()))
+    await until(asked.is_set)
+    silent = f"{CHAT}@H100:4"
+    await manager.report(report("r2", variant=silent, sent_at_s=1.0))
+    await until(lambda: not manager._keepers.find(silent).replicas)
 
 
 @pytest.mark.parametrize(("in_order", "taken"), [(True, "H100:4"), (False, "CPU")])
