@@ -432,6 +432,20 @@ async def test_a_list_of_shapes_is_tried_in_its_order_and_auto_takes_what_is_war
     assert warmup.variant == f"{CHAT}@{taken}"
 
 
+@pytest.mark.parametrize(
+    ("shapes", "variants", "in_order"),
+    [(["H100:4", "CPU"], ("H100:4", "CPU"), True), ([], ("CPU", "H100:4"), False)],
+)
+async def test_a_schedule_heeds_its_order_and_without_one_is_free_to_choose(
+    manager: Any, shapes: list[str], variants: tuple[str, ...], in_order: bool
+) -> None:
+    schedule = {"model": CHAT, "cron": "* * * * *", "keep_warm_s": 60, "gpu_preference": shapes}
+    await reconfigure(manager, warmups=[schedule])
+    (warmup,) = manager._scheduled(1_000_000_000.0)
+    assert warmup.variants == tuple(f"{CHAT}@{shape}" for shape in variants)
+    assert warmup.is_in_order is in_order
+
+
 async def test_a_model_kept_warm_stays_so_across_a_restart_of_the_manager(manager: Any, tmp_path: Path) -> None:
     await reconfigure(manager)
     await manager.report(report())
