@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import autoscaling, cold_start, gateway
+from benchmarks import autoscaling, cold_start, gateway, policy_tick
 
-BENCHMARKS = {"gateway": gateway.main, "cold_start": cold_start.main, "autoscaling": autoscaling.main}
+BENCHMARKS = {
+    "gateway": gateway.main,
+    "cold_start": cold_start.main,
+    "autoscaling": autoscaling.main,
+    "policy_tick": policy_tick.main,
+}
 
 
 def main(arguments: list[str]) -> int:

@@ -38,6 +38,14 @@ def note(app_name: str, decision: ScalingDecision) -> None:
     _writing.submit(_append, app_name, decision)
 
 
+def forget(app_name: str) -> None:
+    """Drop an application's decisions. Blocks for a round trip."""
+    try:
+        internal_kv._internal_kv_del(app_name, namespace=_NAMESPACE)
+    except Exception as error:
+        logger.warning("scaling decisions could not be dropped: %s", type(error).__name__)
+
+
 def _append(app_name: str, decision: ScalingDecision) -> None:
     try:
         kept = [*read(app_name), decision][-NUM_KEPT:]

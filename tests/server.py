@@ -60,7 +60,7 @@ class RunningServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
         self.start_s = 0.0
-        # Of the requests this class sends itself; a server with keys needs one.
+        # Of the requests that this class and its clients send; a server with keys needs one.
         self.headers: dict[str, str] = {}
 
     # Life
@@ -171,8 +171,8 @@ class RunningServer:
         return f"http://127.0.0.1:{self.port}"
 
     def client(self, timeout_s: float = 180) -> httpx.Client:
-        """An HTTP client with the server's address as its base."""
-        return httpx.Client(base_url=self.url, timeout=timeout_s)
+        """An HTTP client with the server's address as its base, and the key if it asks for one."""
+        return httpx.Client(base_url=self.url, headers=self.headers, timeout=timeout_s)
 
     def tail(self, num_lines: int = LOG_LINES_SHOWN) -> str:
         """The end of the server's log."""

@@ -281,6 +281,11 @@ class VariantKeeper:
                 self.replicas.clear()
         self._changed()
 
+    async def retire(self) -> None:
+        """Leave nothing behind: the variant is no longer in the catalog."""
+        await self.remove()
+        await self._control.forget_decisions(self.spec.app_name)
+
     async def update(self, spec: VariantSpec) -> None:
         """Serve with a new spec from now on: a running variant is replaced, a cold one only noted."""
         if spec.fingerprint == self.spec.fingerprint:

@@ -57,7 +57,7 @@ class Keepers:
 
     async def _apply(self, wanted: dict[str, VariantSpec], dropped: list[VariantKeeper]) -> None:
         updates = [self._keepers[key].update(spec) for key, spec in wanted.items() if key in self._keepers]
-        results = await asyncio.gather(*updates, *(keeper.remove() for keeper in dropped), return_exceptions=True)
+        results = await asyncio.gather(*updates, *(keeper.retire() for keeper in dropped), return_exceptions=True)
         for result in results:
             if isinstance(result, BaseException):
                 logger.error("applying the catalog failed: %r", result)

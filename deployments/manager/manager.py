@@ -100,6 +100,7 @@ class ModelManager:
             await self._restore()
             self._do(self._hear_replicas())
             self._do(self._keep_house())
+            self._do(self._follow_decisions())
 
     async def _take_over(self, catalog: Catalog, *, is_first: bool = False) -> None:
         self._catalog = catalog
@@ -132,8 +133,6 @@ class ModelManager:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
             self._keepers.forget_silent()
             self._metrics.tick(self._keepers)
-            for keeper in list(self._keepers):
-                await keeper.read_decisions(time.monotonic())
             self._prewarm(time.time())
             try:
                 await self._warmups.follow(self._scheduled(time.time()))
@@ -143,6 +142,13 @@ class ModelManager:
             except StoreUnavailable:
                 # The store has logged it; the next tick tries again.
                 continue
+
+    async def _follow_decisions(self) -> None:
+        """Apart from housekeeping, which must not wait for a store that does not answer."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+            for keeper in list(self._keepers):
+                await keeper.read_decisions(time.monotonic())
 
     def _prewarm(self, now_s: float) -> None:
         """Start models whose past days make requests likely soon, each on the variant that `auto` takes."""

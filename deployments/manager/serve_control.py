@@ -86,6 +86,10 @@ class ServeControl:
         """The last changes of the application's number of replicas, oldest first."""
         return await asyncio.to_thread(decisions.read, app_name)
 
+    async def forget_decisions(self, app_name: str) -> None:
+        """Drop them; the variant has left the catalog."""
+        await asyncio.to_thread(decisions.forget, app_name)
+
     async def deploy_failure(self, app_name: str) -> str | None:
         """Why Serve gave the application up, or None while it has not."""
         status = await asyncio.to_thread(serve.status)

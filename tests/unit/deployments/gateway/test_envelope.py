@@ -135,6 +135,7 @@ async def test_each_request_leaves_one_line_that_holds_no_prompt_completion_head
     async def app(scope: Any, receive: Any, send: Any) -> None:
         exchange = scope["exchange"]
         exchange.model, exchange.replica, exchange.num_attempts, exchange.usage = "demo-chat", "r1", 1, Usage(7, 2)
+        exchange.choice = "warm"
         await scope["reply"].whole(200, {"text": "a-completion"})
 
     await enter(app, authorization="Bearer sk-key", cookie="a-cookie", x_request_id="req-7")
@@ -147,6 +148,7 @@ async def test_each_request_leaves_one_line_that_holds_no_prompt_completion_head
             "outcome": "completed",
             "model": "demo-chat",
             "replica": "r1",
+            "choice": "warm",
             "prompt_tokens": 7,
         }.items()
     )

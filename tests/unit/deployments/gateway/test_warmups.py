@@ -65,6 +65,19 @@ async def test_a_preference_chooses_the_variant(gateway: GatewayUnderTest, how: 
 
 
 @pytest.mark.parametrize(
+    ("wish", "variants", "in_order"),
+    [(["H100:4", "CPU"], (H100, CPU), True), ("H100:4", (H100,), True), ("auto", (CPU, H100), False)],
+)
+async def test_a_list_is_tried_in_its_order_and_auto_chooses(
+    gateway: GatewayUnderTest, wish: Any, variants: tuple[str, ...], in_order: bool
+) -> None:
+    gateway.manager.answers["warm_up"] = warmup()
+    gateway.manager.publish(warmups=[warmup()])
+    await gateway.post("/v1/warmup", json={"model": CHAT, "gpu_preference": wish})
+    assert (gateway.manager.calls[0][2], gateway.manager.calls[0][-1]) == (variants, in_order)
+
+
+@pytest.mark.parametrize(
     ("body", "code", "param"),
     [
         ({}, "invalid_request", "model"),

@@ -33,6 +33,9 @@ class FakeControl:
     async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
         return tuple(self.made)
 
+    async def forget_decisions(self, app_name: str) -> None:
+        self.made.clear()
+
     async def deploy(self, spec: VariantSpec) -> None:
         self.deploys.append(spec)
         await self.may_deploy.wait()
@@ -455,6 +458,14 @@ async def test_decisions_are_read_when_replicas_come_or_go_and_now_and_then(
     assert keeper.status().decisions == (woken,)
     await keeper.read_decisions(2.0 + DECISIONS_INTERVAL_S)
     assert keeper.status().decisions == (woken, idle)
+
+
+async def test_one_that_leaves_the_catalog_leaves_no_decisions(keeper: VariantKeeper, control: FakeControl) -> None:
+    control.made.append(ScalingDecision(1.0, 0, 1, "starting"))
+    await keeper.stop()
+    assert control.made
+    await keeper.retire()
+    assert not control.made
 
 
 async def test_the_status_follows_a_start_step_by_step(keeper: VariantKeeper, clock: Clock) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tests.unit.builders import (
     catalog_dict,
     report,
     settle,
+    until,
     variant,
 )
 from tests.unit.catalog.test_fit_check import LARGE
@@ -43,6 +45,9 @@ class FakeControl:
 
     async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
         return tuple(self.made)
+
+    async def forget_decisions(self, app_name: str) -> None:
+        self.made.clear()
 
     async def deploy(self, spec: VariantSpec) -> None:
         self.apps.add(spec.app_name)
@@ -388,6 +393,25 @@ async def test_a_warm_model_is_held_until_its_warmup_ends_or_it_is_stopped(manag
     assert isinstance(await manager.warm_up(CHAT, (f"{CHAT}@CPU",), 60, wait=False), ModelStopped)
 
 
+async def test_house_is_kept_while_decisions_cannot_be_read(
+    manager: Any, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def hang(app_name: str) -> tuple[ScalingDecision, ...]:
+        asked.set()
+        return await asyncio.Future()
+
+    monkeypatch.setattr(control, "decisions", hang)
+    monkeypatch.setattr(manager_module, "HOUSEKEEPING_INTERVAL_S", 0)
+    await reconfigure(manager)
+    await manager.report(report(sent_at_s=time.time()))
+    await until(asked.is_set)
+    silent = f"{CHAT}@H100:4"
+    await manager.report(report("r2", variant=silent, sent_at_s=1.0))
+    await until(lambda: not manager._keepers.find(silent).replicas)
+
+
 @pytest.mark.parametrize(("in_order", "taken"), [(True, "H100:4"), (False, "CPU")])
 async def test_a_list_of_shapes_is_tried_in_its_order_and_auto_takes_what_is_warm(
     manager: Any, monkeypatch: pytest.MonkeyPatch, in_order: bool, taken: str
@@ -406,6 +430,20 @@ async def test_a_list_of_shapes_is_tried_in_its_order_and_auto_takes_what_is_war
     warmup = await manager.warm_up(CHAT, wanted, 60, wait=True, in_order=in_order)
     assert asked == [(wanted, in_order)]
     assert warmup.variant == f"{CHAT}@{taken}"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "variants", "in_order"),
+    [(["H100:4", "CPU"], ("H100:4", "CPU"), True), ([], ("CPU", "H100:4"), False)],
+)
+async def test_a_schedule_heeds_its_order_and_without_one_is_free_to_choose(
+    manager: Any, shapes: list[str], variants: tuple[str, ...], in_order: bool
+) -> None:
+    schedule = {"model": CHAT, "cron": "* * * * *", "keep_warm_s": 60, "gpu_preference": shapes}
+    await reconfigure(manager, warmups=[schedule])
+    (warmup,) = manager._scheduled(1_000_000_000.0)
+    assert warmup.variants == tuple(f"{CHAT}@{shape}" for shape in variants)
+    assert warmup.is_in_order is in_order
 
 
 async def test_a_model_kept_warm_stays_so_across_a_restart_of_the_manager(manager: Any, tmp_path: Path) -> None:
