@@ -19,6 +19,7 @@ from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows, Windows
 from deployments.gateway.metrics import GatewayMetrics
+from deployments.gateway.providers import Providers
 from deployments.gateway.relay import Relay
 from deployments.gateway.services import Services
 from deployments.gateway.shared_redis import SharedRedis
@@ -51,6 +52,7 @@ class Gateway:
         """Called by Serve after the constructor."""
         metrics = GatewayMetrics()
         breakers = Breakers(BreakerRules(), on_open=lambda _: metrics.breaker_opened("replica"))
+        provider_breakers = Breakers(BreakerRules(), on_open=lambda _: metrics.breaker_opened("provider"))
         admission = Admission(self._fleet, lambda: self._settings.comment_interval_s)
         metrics.watch_queue(lambda: admission.num_queued)
         services = Services(
@@ -62,6 +64,7 @@ class Gateway:
             admission=admission,
             dispatcher=Dispatcher(self._fleet, self._relay, breakers, lambda: self._settings),
             metrics=metrics,
+            providers=Providers(provider_breakers, lambda: self._settings),
         )
         return build_gateway_app(services, under_serve=True)
 

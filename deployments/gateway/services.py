@@ -11,6 +11,7 @@ from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
 from deployments.gateway.metrics import GatewayMetrics
+from deployments.gateway.providers import Providers
 from deployments.gateway.shared_redis import SharedRedis
 from router.keys import Keyring
 
@@ -27,3 +28,4 @@ class Services:
     admission: Admission
     dispatcher: Dispatcher
     metrics: GatewayMetrics
+    providers: Providers

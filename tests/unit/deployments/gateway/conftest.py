@@ -22,6 +22,7 @@ from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows, Windows
 from deployments.gateway.metrics import GatewayMetrics
+from deployments.gateway.providers import Providers
 from deployments.gateway.services import Services
 from deployments.gateway.shared_redis import SharedRedis
 from router.breaker import BreakerRules
@@ -83,6 +84,14 @@ class GatewayUnderTest:
         self.now_s = 1_000_020.0
         self.redis: SharedRedis | None = None
         self.windows: Windows = LocalWindows(lambda: self.now_s)
+        self.provider_keys = {"openai": "sk-provider-secret", "anthropic": "sk-ant-secret"}
+        self.pauses_s: list[float] = []
+        self.providers = Providers(
+            Breakers(BreakerRules(), lambda: self.now_s),
+            lambda: self.settings,
+            key_of=lambda provider: self.provider_keys.get(provider.name),
+            sleep=self._pause,
+        )
         self.services = Services(
             self.fleet,
             settings=lambda: self.settings,
@@ -97,9 +106,13 @@ class GatewayUnderTest:
                 lambda: self.settings,
             ),
             metrics=GatewayMetrics(),
+            providers=self.providers,
         )
         self.app = build_gateway_app(self.services)
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
+
+    async def _pause(self, pause_s: float) -> None:
+        self.pauses_s.append(pause_s)
 
     def routes(self) -> list[BaseRoute]:
         """The app's routes, from behind the envelope and the guard."""
@@ -131,6 +144,7 @@ class GatewayUnderTest:
     async def close(self) -> None:
         self.fleet._watching.cancel()
         await self._http.aclose()
+        await self.providers.close()
 
 
 @pytest.fixture
