@@ -71,6 +71,7 @@ class _Same:
 
     def take(self, event: ServerEvent) -> bytes:
         if event.data is None:
+            _require_harmless(event)
             return event.raw
         if self._last is None and event.data.strip() == b"[DONE]":
             self.is_over = True
@@ -109,6 +110,7 @@ class _Chunks:
 
     def take(self, event: ServerEvent) -> bytes:
         if event.data is None:
+            _require_harmless(event)
             return b""
         body = _object(event.data)
         _require_no_error(body)
@@ -130,6 +132,7 @@ class _Events:
 
     def take(self, event: ServerEvent) -> bytes:
         if event.data is None:
+            _require_harmless(event)
             return b""
         if event.data.strip() == b"[DONE]":
             return b"".join(map(named_event, self._stream.end()))
@@ -179,6 +182,12 @@ def _object(data: bytes) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise ValueError("the reply is no JSON object")
     return body
+
+
+def _require_harmless(event: ServerEvent) -> None:
+    """Raise ValueError for lines that are neither comments nor fields of an event, such as a page of HTML."""
+    if (line := event.raw.lstrip()) and not line.startswith((b":", b"event:", b"id:", b"retry:")):
+        raise ValueError("this is no event")
 
 
 def _require_no_error(body: dict[str, Any]) -> None:

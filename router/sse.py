@@ -1,6 +1,7 @@
 """Server-sent events: taken out of a stream's bytes as they come, and written.
 
-The format is that of the HTML standard, section 9.2; fields other than `event` and `data` are passed over.
+The format is that of the HTML standard, section 9.2, with lines that end in LF or CRLF (a CR alone is in no API that
+this reads). Fields other than `event` and `data` are passed over.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ import json
 import re
 from typing import Any, NamedTuple
 
-# A line ends with CRLF, LF or CR, and an event with an empty line.
-_EOL = rb"(?:\r\n|\n|\r(?!\n))"
-_END = re.compile(_EOL + _EOL)
-_LINE = re.compile(_EOL)
-_LONGEST_END = 4
+# An event ends with an empty line.
+_END = re.compile(rb"\n\r?\n")
+_LINE = re.compile(rb"\r?\n")
+_LONGEST_END = 3
 
 DONE = b"data: [DONE]\n\n"
 

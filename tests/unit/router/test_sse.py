@@ -9,7 +9,7 @@ from router.sse import EventReader, data_event, named_event
 
 @given(data=st.data(), eol=st.sampled_from(["\n", "\r\n"]))
 def test_events_are_the_same_however_their_bytes_are_cut(data: st.DataObject, eol: str):
-    texts = data.draw(st.lists(st.text(st.characters(exclude_characters="\r\n")), max_size=4))
+    texts = data.draw(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n")), max_size=4))
     raw = b"".join(f"event: e{eol}data: x{text}{eol}: note{eol}{eol}".encode() for text in texts)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(raw)), max_size=6)))
     reader, events = EventReader(10_000), []
@@ -28,9 +28,9 @@ def test_comments_have_no_data_and_several_lines_are_joined():
 
 def test_an_event_without_an_end_is_bounded():
     reader = EventReader(1000)
+    assert reader.feed(b"x" * 1000) == []
     with pytest.raises(ValueError):
-        for _ in range(20):
-            reader.feed(b"x" * 100)
+        reader.feed(b"x")
 
 
 def test_what_is_written_is_read_back():
