@@ -10,6 +10,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from catalog.keys import ApiKeySettings
 from catalog.providers import ProviderSettings
 from catalog.redis import RedisSettings
@@ -101,10 +103,10 @@ def redis_url(settings: RedisSettings) -> str:
     return url
 
 
-def provider_key(provider: ProviderSettings) -> str | None:
+def provider_key(provider: ProviderSettings) -> SecretStr | None:
     """The key of an outside provider; None where the variable is empty or holds what no header may hold."""
     key = os.environ.get(provider.api_key_env, "").strip()
-    return key if key and key.isascii() and key.isprintable() and " " not in key else None
+    return SecretStr(key) if key and key.isascii() and key.isprintable() and " " not in key else None
 
 
 def environment_keys() -> tuple[ApiKeySettings, ...]:

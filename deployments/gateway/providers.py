@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, NamedTuple
 
 import aiohttp
+from pydantic import SecretStr
 from yarl import URL
 
 from catalog.catalog import Target
@@ -62,7 +63,7 @@ class _Call(NamedTuple):
     upstream: Upstream
     plan: Plan
     out: Outgoing
-    key: str
+    key: SecretStr
 
     @property
     def provider(self) -> ProviderSettings:
@@ -76,7 +77,7 @@ class Providers:
         self,
         breakers: Breakers,
         settings: Callable[[], GatewaySettings],
-        key_of: Callable[[ProviderSettings], str | None] = provider_key,
+        key_of: Callable[[ProviderSettings], SecretStr | None] = provider_key,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._breakers = breakers
@@ -85,15 +86,23 @@ class Providers:
         self._sleep = sleep
         self._ongoing: Counter[str] = Counter()
         self._budgets: dict[str, RetryBudget] = {}
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"user-agent": "raymux", "accept-encoding": "identity"},
-        )
+        self._session: aiohttp.ClientSession | None = None
 
     async def close(self) -> None:
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
+
+    @property
+    def _http(self) -> aiohttp.ClientSession:
+        """Made with the first request, which is in an event loop."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"user-agent": "raymux", "accept-encoding": "identity"},
+            )
+        return self._session
 
     def is_ready(self, target: Target) -> bool:
         """Whether a request for a provider's model could be sent: there is a key, and the circuit is not open."""
@@ -177,7 +186,7 @@ class Providers:
         timeouts = aiohttp.ClientTimeout(total=None, sock_connect=provider.connect_timeout_s)
         try:
             async with asyncio.timeout(provider.first_byte_timeout_s) as patience:
-                async with self._session.post(
+                async with self._http.post(
                     URL(provider.base_url + call.plan.path),
                     data=call.out.body,
                     headers=_headers(call),
@@ -206,7 +215,7 @@ class Providers:
         if response.status >= 300:
             body = await _read(response.content, MAX_ERROR_BYTES)
             wait_s = retry_after_of(response.headers.get("retry-after"), time.time())
-            raise from_status(name, response.status, body[:MAX_ERROR_BYTES], wait_s, call.key)
+            raise from_status(name, response.status, body, wait_s, call.key.get_secret_value())
         if response.headers.get("content-encoding", "identity").lower() != "identity":
             raise UpstreamError(f"{name} answered in an encoding that it was not asked for.")
         try:
@@ -217,7 +226,7 @@ class Providers:
             else:
                 raise UpstreamError(f"{name} answered with something else than JSON or a stream of events; try again.")
         except ErrorInReply as found:
-            raise from_error_in_reply(name, found.error, call.key) from None
+            raise from_error_in_reply(name, found.error, call.key.get_secret_value()) from None
         except ValueError:
             raise UpstreamError(f"{name} answered with something that is not of its API; try again.") from None
 
@@ -301,12 +310,12 @@ def _note_usage(exchange: Exchange, tokens: Tokens | None) -> None:
 
 
 def _headers(call: _Call) -> dict[str, str]:
-    kind, given = call.provider.kind, call.job.headers
+    kind, given, key = call.provider.kind, call.job.headers, call.key.get_secret_value()
     headers = {"content-type": "application/json", "accept": "text/event-stream, application/json"}
     if kind is ProviderKind.ANTHROPIC:
-        headers |= {"x-api-key": call.key, "anthropic-version": ANTHROPIC_VERSION}
+        headers |= {"x-api-key": key, "anthropic-version": ANTHROPIC_VERSION}
     else:
-        headers["authorization"] = f"Bearer {call.key}"
+        headers["authorization"] = f"Bearer {key}"
     if call.plan.form is Form.SAME:
         headers |= _allowed(given, _FORWARDED[kind])
     return headers

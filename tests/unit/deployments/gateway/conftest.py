@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.routing import BaseRoute
 
 from catalog.catalog import AdapterSpec
@@ -84,7 +85,7 @@ class GatewayUnderTest:
         self.now_s = 1_000_020.0
         self.redis: SharedRedis | None = None
         self.windows: Windows = LocalWindows(lambda: self.now_s)
-        self.provider_keys = {"openai": "sk-provider-secret", "anthropic": "sk-ant-secret"}
+        self.provider_keys = {"openai": SecretStr("sk-provider-secret"), "anthropic": SecretStr("sk-ant-secret")}
         self.pauses_s: list[float] = []
         self.providers = Providers(
             Breakers(BreakerRules(), lambda: self.now_s),

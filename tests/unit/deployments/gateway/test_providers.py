@@ -16,7 +16,11 @@ import pytest
 import uvicorn
 from aiohttp import web
 
+from autoscaling.cluster import Cluster
 from catalog.errors import ModelFailed
+from catalog.providers import ProviderSettings
+from deployments.environment import provider_key
+from deployments.gateway import providers
 from router.keys import Keyring
 from tests.unit.builders import CHAT, Client, catalog_dict, catalog_settings, report, settle, until
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest, chat_scope
@@ -172,11 +176,11 @@ async def configure(gateway: GatewayUnderTest, url: str, **changes: Any) -> None
     gpt = {"name": "gpt", "aliases": ["gpt"], "upstream": "gpt-upstream"}
     embed = {"name": "embed", "tasks": ["embed"]}
     claude = {"name": "claude", "upstream": "claude-upstream", "max_output_tokens": 55}
-    providers = [
+    entries = [
         {"name": "openai", "base_url": url, "models": [gpt, embed], **changes},
         {"name": "anthropic", "base_url": url, "models": [claude], **changes},
     ]
-    gateway.manager.configure(catalog_settings(models=models, providers=providers))
+    gateway.manager.configure(catalog_settings(models=models, providers=entries))
     await gateway.publish(report("r1"))
 
 
@@ -478,13 +482,55 @@ async def test_a_client_that_leaves_ends_the_providers_work(gateway: GatewayUnde
 async def test_a_local_model_falls_back_to_a_provider(gateway: GatewayUnderTest, provider: Provider):
     models = catalog_dict()["models"]
     models[0]["fallbacks"] = [GPT]
-    providers = [{"name": "openai", "base_url": await base_url(gateway), "models": [{"name": "gpt"}]}]
-    gateway.manager.configure(catalog_settings(models=models, providers=providers))
+    entries = [{"name": "openai", "base_url": await base_url(gateway), "models": [{"name": "gpt"}]}]
+    gateway.manager.configure(catalog_settings(models=models, providers=entries))
     await gateway.publish(report("r1"))
     gateway.relay.script = [ModelFailed("x")]
     provider.scripts = [whole(COMPLETION)]
     reply = await ask(gateway, CHAT)
     assert (reply.status_code, reply.headers["x-raymux-model"]) == (200, GPT)
+
+
+async def test_a_reply_without_an_end_is_bounded(
+    gateway: GatewayUnderTest, provider: Provider, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(providers, "MAX_REPLY_BYTES", 10)
+    provider.scripts = [whole(COMPLETION)]
+    assert code_of(await ask(gateway)) == (502, "upstream_error")
+
+
+async def test_connections_are_used_again_after_streams(gateway: GatewayUnderTest, provider: Provider):
+    ports = []
+
+    async def script(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        ports.append(request.transport.get_extra_info("peername")[1])
+        return await stream(STREAM, DONE)(request)
+
+    provider.scripts = [script]
+    for _ in range(3):
+        assert (await ask(gateway, stream=True)).status_code == 200
+    assert len(set(ports)) == 1
+
+
+async def test_a_provider_without_gpus_has_none_to_validate(gateway: GatewayUnderTest, provider: Provider):
+    gateway.manager.answers["cluster"] = Cluster(())
+    reply = (await gateway.post("/v1/gpus/validate", json={"model": GPT})).json()
+    assert (reply["valid"], reply["gpus"], reply["choice"]) == (True, [], None)
+    reply = (await gateway.post("/v1/gpus/validate", json={"model": GPT, "gpu_preference": "L4"})).json()
+    assert (reply["valid"], reply["error"]["code"]) == (False, "gpu_not_supported_for_model")
+
+
+@pytest.mark.parametrize("value", ["", "  ", "two words", "line\nbreak", "ключ"])
+def test_what_no_header_may_hold_is_no_key(monkeypatch: pytest.MonkeyPatch, value: str):
+    settings = ProviderSettings.model_validate({"name": "openai", "models": [{"name": "m"}]})
+    monkeypatch.setenv("OPENAI_API_KEY", value)
+    assert provider_key(settings) is None
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-right\n")
+    key = provider_key(settings)
+    assert key is not None
+    assert key.get_secret_value() == "sk-right"
+    assert "sk-right" not in repr(key)
 
 
 # The official clients, on a real server
