@@ -44,7 +44,7 @@ MAX_REPLY_BYTES = 64 * 1024 * 1024
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 # A caller is told to come back rather than kept for longer than this between two attempts.
 MAX_RETRY_WAIT_S = 15.0
-FINISH_S = 0.2
+FINISH_S = 0.1
 ANTHROPIC_VERSION = "2023-06-01"
 
 # Request headers of the client's that go out, by kind, where its request is not translated. Nothing else does.
@@ -183,6 +183,8 @@ class Providers:
         provider, exchange = call.provider, call.job.exchange
         exchange.num_attempts += 1
         exchange.replica = provider.name
+        # Of a model that this one may stand in for.
+        exchange.variant = exchange.shape = exchange.choice = None
         timeouts = aiohttp.ClientTimeout(total=None, sock_connect=provider.connect_timeout_s)
         try:
             async with asyncio.timeout(provider.first_byte_timeout_s) as patience:
@@ -251,8 +253,9 @@ async def _stream(response: aiohttp.ClientResponse, call: _Call, patience: async
             raise EmptyResponse(f"{call.provider.name} ended its answer before it began; try again.")
         raise UpstreamError(f"{call.provider.name} broke off in the middle of its answer; try again.")
     patience.reschedule(None)
-    await reply.end()
+    # Before the reply's own end, after which a server says that the client is gone.
     await _finish(response.content)
+    await reply.end()
 
 
 async def _finish(content: aiohttp.StreamReader) -> None:

@@ -489,6 +489,7 @@ async def test_a_local_model_falls_back_to_a_provider(gateway: GatewayUnderTest,
     provider.scripts = [whole(COMPLETION)]
     reply = await ask(gateway, CHAT)
     assert (reply.status_code, reply.headers["x-raymux-model"]) == (200, GPT)
+    assert "x-raymux-gpu" not in reply.headers
 
 
 async def test_a_reply_without_an_end_is_bounded(
@@ -576,13 +577,16 @@ async def test_anthropics_client_with_an_openai_kind(url: str, provider: Provide
                 await events.get_final_message()
 
 
-async def test_openais_client_with_an_anthropic_kind(url: str, provider: Provider):
+async def test_openais_client_with_an_anthropic_kind(url: str, provider: Provider, caplog: pytest.LogCaptureFixture):
+    caplog.set_level("INFO", "ray.serve")
     async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0) as client:
         provider.scripts = [stream(MESSAGE_EVENTS)]
         options: Any = {"model": CLAUDE, "messages": HI, "stream_options": {"include_usage": True}}
         chunks = [chunk async for chunk in await client.chat.completions.create(**options, stream=True)]
         assert "".join(each.choices[0].delta.content or "" for each in chunks if each.choices) == "Hello"
         assert (chunks[-2].choices[0].finish_reason, chunks[-1].usage.total_tokens) == ("stop", 10)
+        await until(lambda: '"outcome"' in caplog.text)
+        assert '"outcome": "completed"' in caplog.text
         provider.scripts = [whole({"type": "error", "error": {"type": "invalid_request_error", "message": "no"}}, 400)]
         with pytest.raises(openai.BadRequestError):
             await client.chat.completions.create(model=CLAUDE, messages=HI)  # type: ignore[arg-type]
