@@ -18,6 +18,7 @@ from catalog.models import (
     VariantSettings,
 )
 from catalog.names import parse_name
+from catalog.providers import ProviderModelSettings, ProviderSettings, Upstream
 from catalog.settings import CatalogSettings
 
 
@@ -72,7 +73,7 @@ class QueueRules:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a name leads to: the variants that can serve it, and the adapter they need for it."""
+    """What a name leads to: the variants that can serve it, and the adapter they need for it; or a provider."""
 
     name: str
     kind: str
@@ -85,12 +86,14 @@ class Target:
     auto_promote: bool = True
     aliases: tuple[str, ...] = field(default=())
     fallbacks: tuple[str, ...] = ()
+    upstream: Upstream | None = None
 
     @property
     def versions(self) -> tuple[str, ...]:
         """Change with whatever serves the model; files that change in place are not noticed."""
         source = (self.adapter.source,) if self.adapter else ()
-        return (*(variant.fingerprint for variant in self.variants), *source)
+        upstream = (repr(self.upstream),) if self.upstream else ()
+        return (*(variant.fingerprint for variant in self.variants), *source, *upstream)
 
 
 class Catalog:
@@ -112,6 +115,9 @@ class Catalog:
             base = models[parse_name(checkpoint.name).base]
             is_newest = newest[_job_of(checkpoint, models)] == checkpoint.name
             self._add(*_checkpoint_target(checkpoint, base, host, is_newest))
+        for provider in settings.providers:
+            for model in provider.models:
+                self._add(_provider_target(provider, model), (provider.full_name(model), *model.aliases))
 
     def _add(self, target: Target, names: Iterable[str]) -> None:
         self._targets[target.name] = target
@@ -199,6 +205,21 @@ def _checkpoint_target(
         names[1:],
     )
     return target, names
+
+
+def _provider_target(provider: ProviderSettings, model: ProviderModelSettings) -> Target:
+    return Target(
+        provider.full_name(model),
+        "provider",
+        model.tasks,
+        (),
+        LifecycleSettings(),
+        # Nothing waits here for a provider: it has a queue of its own.
+        QueueRules(provider.max_ongoing_requests, 0, 0.0),
+        aliases=model.aliases,
+        fallbacks=model.fallbacks,
+        upstream=Upstream(provider, model),
+    )
 
 
 def _job_of(checkpoint: CheckpointSettings, models: dict[str, ModelSettings]) -> tuple[str, str | None]:

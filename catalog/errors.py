@@ -32,6 +32,8 @@ RaymuxError
     ├── GpuUnavailable          503 gpu_unavailable
     ├── CircuitOpen             503 circuit_open
     ├── StoreUnavailable        503 store_unavailable
+    ├── UpstreamRateLimited     503 upstream_rate_limited
+    ├── ProviderNotConfigured   503 provider_not_configured
     ├── GatewayNotReady         503 gateway_not_ready
     └── DeadlineExceeded        504 deadline_exceeded
 
@@ -248,14 +250,14 @@ class InternalError(ServiceError):
 
 
 class UpstreamError(ServiceError):
-    """An engine answered badly, or went away while it answered."""
+    """An engine or provider answered badly, or went away while it answered."""
 
     status = 502
     code = "upstream_error"
 
 
 class EmptyResponse(ServiceError):
-    """An engine answered without content."""
+    """An engine or provider answered without content."""
 
     status = 502
     code = "empty_response"
@@ -289,6 +291,18 @@ class CircuitOpen(ServiceError):
     """Every replica, or the provider, has failed so often lately that it is left alone for a while."""
 
     code = "circuit_open"
+
+
+class UpstreamRateLimited(ServiceError):
+    """An outside provider takes no more of this service's requests just now; the caller's own limit is not used up."""
+
+    code = "upstream_rate_limited"
+
+
+class ProviderNotConfigured(ServiceError):
+    """The gateway has no key for the outside provider that serves the model."""
+
+    code = "provider_not_configured"
 
 
 class StoreUnavailable(ServiceError):

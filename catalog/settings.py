@@ -12,6 +12,7 @@ from catalog.keys import ApiKeySettings
 from catalog.limits import LimitSettings
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
 from catalog.names import ParsedName, parse_name
+from catalog.providers import ProviderModelSettings, ProviderSettings
 from catalog.redis import RedisSettings
 from catalog.schedules import WarmupSchedule
 from catalog.sleep_groups import require_equal_shapes
@@ -20,11 +21,14 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class CatalogSettings(Settings):
-    """Every model, adapter and checkpoint: the `user_config` of the ModelManager deployment."""
+    """Every model, adapter, checkpoint and provider: the `user_config` of the ModelManager deployment."""
 
     models: tuple[ModelSettings, ...] = Field(min_length=1, max_length=10_000, description="Base models.")
     adapters: tuple[AdapterSettings, ...] = Field(default=(), max_length=100_000, description="LoRA adapters.")
     checkpoints: tuple[CheckpointSettings, ...] = Field(default=(), max_length=100_000, description="RL checkpoints.")
+    providers: tuple[ProviderSettings, ...] = Field(
+        default=(), max_length=100, description="Outside providers, which serve the models listed with them."
+    )
     warmups: tuple[WarmupSchedule, ...] = Field(
         default=(), max_length=10_000, description="Models that are started and kept at certain times."
     )
@@ -56,6 +60,8 @@ class CatalogSettings(Settings):
     @model_validator(mode="after")
     def _names_are_unique_and_known(self) -> CatalogSettings:
         seen: set[str] = set()
+        if len({provider.name for provider in self.providers}) != len(self.providers):
+            raise ValueError("providers: two providers have the same name")
         for where, name in self._names():
             if name in seen:
                 raise ValueError(f"{where}: the name {name} is taken already")
@@ -79,6 +85,8 @@ class CatalogSettings(Settings):
         for index, schedule in enumerate(self.warmups):
             if schedule.model not in seen:
                 raise ValueError(f"warmups.{index}.model: no model is named {schedule.model}")
+            if parse_name(schedule.model).base not in bases:
+                raise ValueError(f"warmups.{index}.model: {schedule.model} is a provider's; it is not started here")
             shapes = [variant.shape for variant in bases[parse_name(schedule.model).base].variants]
             for shape in schedule.gpu_preference:
                 if shape not in shapes:
@@ -87,18 +95,28 @@ class CatalogSettings(Settings):
 
     def _require_fallbacks(self, names: set[str]) -> None:
         tasks = {name: model.tasks for model in self.models for name in (model.name, *model.aliases)}
-        for index, model in enumerate(self.models):
+        tasks |= {name: model.tasks for _, model, own in self._provided() for name in own}
+        wishes = [(f"models.{index}", model) for index, model in enumerate(self.models)]
+        wishes += [(where, model) for where, model, _ in self._provided()]
+        for where, model in wishes:
             for name in model.fallbacks:
                 if name not in names:
-                    raise ValueError(f"models.{index}.fallbacks: no model is named {name}")
+                    raise ValueError(f"{where}.fallbacks: no model is named {name}")
                 if tasks[parse_name(name).base] != model.tasks:
-                    raise ValueError(f"models.{index}.fallbacks: {name} does not do the tasks of {model.name}")
+                    raise ValueError(f"{where}.fallbacks: {name} does not do the tasks of {model.name}")
+
+    def _provided(self) -> Iterator[tuple[str, ProviderModelSettings, tuple[str, ...]]]:
+        """Place, settings and names of each provider's model."""
+        for index, provider in enumerate(self.providers):
+            for number, model in enumerate(provider.models):
+                yield f"providers.{index}.models.{number}", model, (provider.full_name(model), *model.aliases)
 
     def _names(self) -> Iterator[tuple[str, str]]:
         for index, model in enumerate(self.models):
             yield f"models.{index}.name", model.name
             yield from ((f"models.{index}.aliases", alias) for alias in model.aliases)
         yield from ((f"{where}.name", entry.name) for where, entry in self._derived())
+        yield from ((where, name) for where, _, names in self._provided() for name in names)
 
     def _derived(self) -> Iterator[tuple[str, AdapterSettings | CheckpointSettings]]:
         yield from ((f"adapters.{index}", adapter) for index, adapter in enumerate(self.adapters))

@@ -10,7 +10,10 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from catalog.keys import ApiKeySettings
+from catalog.providers import ProviderSettings
 from catalog.redis import RedisSettings
 from router.keys import keys_from_text
 
@@ -98,6 +101,12 @@ def redis_url(settings: RedisSettings) -> str:
     if not url.startswith(("redis://", "rediss://")):
         raise ValueError(f"redis.url_env: the variable {settings.url_env} holds no redis:// or rediss:// URL")
     return url
+
+
+def provider_key(provider: ProviderSettings) -> SecretStr | None:
+    """The key of an outside provider; None where the variable is empty or holds what no header may hold."""
+    key = os.environ.get(provider.api_key_env, "").strip()
+    return SecretStr(key) if key and key.isascii() and key.isprintable() and " " not in key else None
 
 
 def environment_keys() -> tuple[ApiKeySettings, ...]:

@@ -85,6 +85,8 @@ def _shown(path: Path) -> Path:
 def _require_sources(config: ServeConfig) -> None:
     """Raise ConfigError for weights that are not on this machine."""
     for target in Catalog(config.catalog).targets():
+        if target.upstream is not None:
+            continue
         source = target.adapter.source if target.adapter else target.variants[0].source
         try:
             locate(source)

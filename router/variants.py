@@ -47,6 +47,10 @@ def eligible(target: Target, shapes: tuple[str, ...]) -> tuple[VariantSpec, ...]
     """The target's variants that a request accepts, best first. Raises GpuNotSupported when there is none."""
     if not shapes:
         return target.variants
+    if target.upstream is not None:
+        raise GpuNotSupported(
+            f"{target.name} is served by an outside provider, which has no GPUs to choose from.", param="gpu_preference"
+        )
     by_shape = {variant.settings.shape: variant for variant in target.variants}
     wanted = tuple(by_shape[shape] for shape in shapes if shape in by_shape)
     if not wanted:

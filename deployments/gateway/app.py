@@ -23,10 +23,10 @@ def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIA
     """The app; every path works with and without its `/v1`."""
     fleet = services.fleet
     routes: list[GuardedRoute] = [*Operations(fleet, services.redis).routes()]
-    for resource in (Models(fleet), Warmups(fleet), Gpus(fleet)):
+    for resource in (Models(fleet, services.providers), Warmups(fleet), Gpus(fleet)):
         routes += [*resource.routes("/v1"), *resource.routes("")]
     endpoints = {endpoint.path: Inference(endpoint, services) for endpoint in ENDPOINTS}
-    routes += Older(endpoints, Models(fleet)).routes()
+    routes += Older(endpoints, Models(fleet, services.providers)).routes()
     for path, app in endpoints.items():
         routes += [
             GuardedRoute(each, app, methods=["POST"], access=Access.KEY, inference=path)

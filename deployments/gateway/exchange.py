@@ -144,7 +144,9 @@ class Reply:
             extra = {name.replace("-", "_"): value for name, value in error.headers().items()}
             await self.whole(error.status, body, **extra)
         elif self.is_stream and not self.has_ended:
-            await self.end(b"data: " + json.dumps(body).encode() + b"\n\n")
+            # Anthropic's clients heed an event's name, OpenAI's its data.
+            name = b"event: error\n" if exchange.endpoint == "/v1/messages" else b""
+            await self.end(name + b"data: " + json.dumps(body).encode() + b"\n\n")
         else:
             # A body of known length has begun: closing the connection short of it is the only honest sign.
             raise error

@@ -20,6 +20,7 @@ from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows, Windows
 from deployments.gateway.metrics import GatewayMetrics
+from deployments.gateway.providers import Providers
 from deployments.gateway.relay import Relay
 from deployments.gateway.replies.cache import ResponseCache
 from deployments.gateway.replies.idempotency import Idempotency
@@ -61,6 +62,7 @@ class Gateway:
         """Called by Serve after the constructor."""
         metrics = self._metrics
         breakers = Breakers(BreakerRules(), on_open=lambda _: metrics.breaker_opened("replica"))
+        provider_breakers = Breakers(BreakerRules(), on_open=lambda _: metrics.breaker_opened("provider"))
         admission = Admission(self._fleet, lambda: self._settings.comment_interval_s)
         metrics.watch_queue(lambda: admission.num_queued)
         services = Services(
@@ -74,6 +76,7 @@ class Gateway:
             metrics=metrics,
             cache=lambda: self._cache,
             idempotency=Idempotency(self._replies),
+            providers=Providers(provider_breakers, lambda: self._settings),
         )
         return build_gateway_app(services, under_serve=True)
 

@@ -67,7 +67,7 @@ class Gpus:
         try:
             shapes = preferred_shapes(request.headers.get("x-gpu-preference"), wish.gpu_preference)
             settings = [each.settings for each in eligible(target, shapes)] if target else _plain(shapes)
-            choice = await self._choice(target, shapes) if target else None
+            choice = await self._choice(target, shapes) if target and target.variants else None
         except RequestError as error:
             return 200, {"object": "gpu_validation", "valid": False, **error.body()}
         except RaymuxError as error:

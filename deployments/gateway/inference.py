@@ -33,6 +33,7 @@ class Inference:
         self._endpoint = endpoint
         self._fleet = services.fleet
         self._dispatcher = services.dispatcher
+        self._providers = services.providers
         self._settings = services.settings
         self._limits = services.limits
         self._admission = services.admission
@@ -130,6 +131,9 @@ class Inference:
         await self._admit(job, tokens)
 
     async def _admit(self, job: Job, tokens: int) -> None:
+        if job.target.upstream is not None:
+            await self._providers.send(job)
+            return
         async with self._admission.admitted(job.target, job.variants, job.exchange, tokens, job.told):
             await self._dispatcher.send(job)
 

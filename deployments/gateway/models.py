@@ -14,6 +14,7 @@ from deployments.gateway.fleet import Fleet
 from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.json_body import read_object
 from deployments.gateway.json_handler import JsonHandler
+from deployments.gateway.providers import Providers
 from router.resolve import find
 
 # The fixed answer to `created`, which OpenAI's clients require: models have no creation date here.
@@ -23,8 +24,9 @@ CREATED = 0
 class Models:
     """Handlers of the model endpoints."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, providers: Providers) -> None:
         self._fleet = fleet
+        self._providers = providers
 
     def routes(self, prefix: str) -> list[GuardedRoute]:
         """The routes under a prefix such as `/v1`; ids may hold slashes and colons."""
@@ -92,16 +94,20 @@ class Models:
         """OpenAI's model object, with raymux's fields beside it."""
         statuses = [self._fleet.statuses.get(variant.key) for variant in target.variants]
         is_ready = any(status and status.state is VariantState.READY for status in statuses)
+        state = str(_best_state(statuses))
+        if target.upstream is not None:
+            is_ready = self._providers.is_ready(target)
+            state = "ready" if is_ready else "unavailable"
         return {
             "id": target.name,
             "object": "model",
             "created": CREATED,
-            "owned_by": "raymux",
+            "owned_by": target.upstream.provider.name if target.upstream else "raymux",
             "kind": target.kind,
             "parent": target.base,
             "aliases": list(target.aliases),
             "tasks": [str(task) for task in target.tasks],
-            "state": str(_best_state(statuses)),
+            "state": state,
             "ready": is_ready,
             "endpoint": _endpoint(target),
             "gpu_variants": [variant.settings.shape for variant in target.variants],

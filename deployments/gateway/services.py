@@ -11,6 +11,7 @@ from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
 from deployments.gateway.metrics import GatewayMetrics
+from deployments.gateway.providers import Providers
 from deployments.gateway.replies.cache import ResponseCache
 from deployments.gateway.replies.idempotency import Idempotency
 from deployments.gateway.shared_redis import SharedRedis
@@ -31,3 +32,4 @@ class Services:
     metrics: GatewayMetrics
     cache: Callable[[], ResponseCache | None]
     idempotency: Idempotency
+    providers: Providers

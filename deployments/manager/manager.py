@@ -154,6 +154,8 @@ class ModelManager:
         """Start models whose past days make requests likely soon, each on the variant that `auto` takes."""
         assert self._catalog is not None
         for target in self._catalog.targets():
+            if target.upstream is not None:
+                continue
             first = self._keepers.of(target)[0]
             if target.adapter is not None or not target.lifecycle.prewarm or self._keepers.is_up(target):
                 continue
@@ -378,4 +380,9 @@ class ModelManager:
         target = self._catalog.find(name) if self._catalog else None
         if target is None:
             raise ModelNotFound(f"No model is named {name}. See GET /v1/models.", param="model")
+        if target.upstream is not None:
+            raise InvalidRequest(
+                f"{name} is served by an outside provider: nothing of it is started, stopped or removed here.",
+                param="model",
+            )
         return target

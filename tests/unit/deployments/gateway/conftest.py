@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.routing import BaseRoute
 
 from catalog.catalog import AdapterSpec
@@ -22,6 +23,7 @@ from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows, Windows
 from deployments.gateway.metrics import GatewayMetrics
+from deployments.gateway.providers import Providers
 from deployments.gateway.replies.cache import ResponseCache
 from deployments.gateway.replies.idempotency import Idempotency
 from deployments.gateway.replies.store import MemoryStore, ReplyStore
@@ -88,6 +90,14 @@ class GatewayUnderTest:
         self.cache: ResponseCache | None = None
         self.replies: ReplyStore = MemoryStore(10**7, lambda: self.now_s)
         self.windows: Windows = LocalWindows(lambda: self.now_s)
+        self.provider_keys = {"openai": SecretStr("sk-provider-secret"), "anthropic": SecretStr("sk-ant-secret")}
+        self.pauses_s: list[float] = []
+        self.providers = Providers(
+            Breakers(BreakerRules(), lambda: self.now_s),
+            lambda: self.settings,
+            key_of=lambda provider: self.provider_keys.get(provider.name),
+            sleep=self._pause,
+        )
         self.services = Services(
             self.fleet,
             settings=lambda: self.settings,
@@ -104,9 +114,13 @@ class GatewayUnderTest:
             metrics=GatewayMetrics(),
             cache=lambda: self.cache,
             idempotency=Idempotency(lambda: self.replies),
+            providers=self.providers,
         )
         self.app = build_gateway_app(self.services)
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
+
+    async def _pause(self, pause_s: float) -> None:
+        self.pauses_s.append(pause_s)
 
     def routes(self) -> list[BaseRoute]:
         """The app's routes, from behind the envelope and the guard."""
@@ -138,6 +152,7 @@ class GatewayUnderTest:
     async def close(self) -> None:
         self.fleet._watching.cancel()
         await self._http.aclose()
+        await self.providers.close()
 
 
 @pytest.fixture

@@ -453,3 +453,12 @@ async def test_a_model_kept_warm_stays_so_across_a_restart_of_the_manager(manage
     heir = new_manager(tmp_path)
     await reconfigure(heir)
     assert (await heir.report(report())).held_until_s == warmup.keep_until_s
+
+
+async def test_nothing_of_a_provider_is_started_stopped_promoted_warmed_up_or_removed(manager: Any) -> None:
+    await reconfigure(manager, providers=[{"name": "openai", "models": [{"name": "gpt", "aliases": ["gpt"]}]}])
+    for name in ("openai/gpt", "gpt"):
+        calls = (manager.start, manager.stop, manager.promote, manager.deregister)
+        outcomes = [await call(name) for call in calls] + [await manager.warm_up(name, (), 60, wait=False)]
+        assert all(isinstance(outcome, InvalidRequest) for outcome in outcomes)
+    manager._prewarm(0.0)

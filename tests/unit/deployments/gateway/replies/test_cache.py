@@ -307,18 +307,30 @@ async def test_memory_is_bounded_and_the_least_recently_used_leaves() -> None:
 # In Redis
 
 
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def pass_by(self) -> None:
+        """So long that what failed is tried again."""
+        self.now_s += 60
+
+
 @pytest.fixture
-async def redis() -> AsyncIterator[tuple[RedisServer, SharedRedis]]:
+async def redis() -> AsyncIterator[tuple[RedisServer, SharedRedis, Clock]]:
     with RedisServer() as server:
-        shared = SharedRedis(server.url, RedisSettings(timeout_s=0.2))
-        yield server, shared
+        clock = Clock()
+        shared = SharedRedis(server.url, RedisSettings(timeout_s=0.2), clock)
+        yield server, shared, clock
         await shared.close()
 
 
 async def test_redis_failing_in_every_way_costs_answers_and_never_an_error(
-    gateway: GatewayUnderTest, engine: Engine, redis: tuple[RedisServer, SharedRedis]
+    gateway: GatewayUnderTest, engine: Engine, redis: tuple[RedisServer, SharedRedis, Clock]
 ) -> None:
-    server, shared = redis
+    server, shared, clock = redis
     store = RedisStore(shared, "cache", MemoryStore(10**6))
     gateway.cache = ResponseCache(store, SETTINGS, gateway.services.metrics)
     assert [await ask(gateway) for _ in range(2)] == [(1, "miss"), (1, "hit")]
@@ -334,13 +346,14 @@ async def test_redis_failing_in_every_way_costs_answers_and_never_an_error(
     server.client.lpush(name, "a list")
     assert (await ask(gateway))[1] == "miss"
     server.client.flushall()
+    clock.pass_by()
     server.fill()
-    await asyncio.sleep(1.1)
     assert (await ask(gateway, max_tokens=1))[1] == "miss"
+    clock.pass_by()
     server.freeze()
-    await asyncio.sleep(2.2)
     assert (await ask(gateway, max_tokens=2))[1] == "miss"
     assert (await ask(gateway, max_tokens=2))[1] == "hit", "memory stands in"
     server.thaw()
     server.stop()
+    clock.pass_by()
     assert (await ask(gateway, max_tokens=3))[1] == "miss"

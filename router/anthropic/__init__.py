@@ -1,0 +1,1 @@
+"""Translation between OpenAI's chat completions and Anthropic's messages: dict in, dict out."""
