@@ -13,6 +13,7 @@ from deployments.gateway.guard import Guard, GuardedRoute
 from deployments.gateway.inference import Inference
 from deployments.gateway.models import Models
 from deployments.gateway.older import Older
+from deployments.gateway.openapi import OpenApi
 from deployments.gateway.operations import Operations
 from deployments.gateway.services import Services
 from deployments.gateway.warmups import Warmups
@@ -33,6 +34,7 @@ def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIA
             for each in (path, path.removeprefix("/v1"))
         ]
     routes.append(GuardedRoute("/metrics", FleetMetrics(fleet, services.metrics), methods=["GET"]))
+    routes.append(GuardedRoute("/openapi.json", OpenApi(routes), methods=["GET"], access=Access.PUBLIC))
     # A bare router: the envelope renders every error, so Starlette's own handling of them is left out.
     router = Router(routes=routes, redirect_slashes=False)
     return Envelope(Guard(router, services), services.metrics, adds_request_id=not under_serve)
