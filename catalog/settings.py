@@ -51,6 +51,11 @@ class CatalogSettings(Settings):
         " autoscaler may add; the default is where `ray up` puts it. A change takes effect with the manager's next"
         " start.",
     )
+    preload: bool = Field(
+        default=True,
+        description="Keep a process with vLLM imported on the head node (about 0.7 GB of memory), from which replicas"
+        " on its CPU start in a fraction of the time. Only where a model has a CPU variant.",
+    )
     runtime_sources: tuple[str, ...] = Field(
         default=(),
         max_length=100,

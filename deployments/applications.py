@@ -11,6 +11,7 @@ from ray.serve.handle import DeploymentHandle
 from autoscaling.placement import place
 from catalog.catalog import VariantSpec
 from catalog.loading import APPLICATION, MODEL_MANAGER
+from deployments.preload.keeper import can_be_preloaded, py_executable
 
 ENGINE_DEPLOYMENT = "Engine"
 
@@ -20,8 +21,13 @@ def manager_handle() -> DeploymentHandle:
     return serve.get_deployment_handle(MODEL_MANAGER, app_name=APPLICATION)
 
 
-def engine_application(spec: VariantSpec, node_id: str | None = None) -> serve.Application:
-    """The Serve application that runs a variant, on the given node if any; deploying it starts its first replica."""
+def engine_application(
+    spec: VariantSpec, node_id: str | None = None, *, is_preloaded: bool = False
+) -> serve.Application:
+    """The Serve application that runs a variant, on the given node if any; deploying it starts its first replica.
+
+    `is_preloaded`: its replicas begin in processes of the pool that has vLLM imported, where there is one.
+    """
     from deployments.engine.replica import EngineReplica
 
     placement = place(spec.settings)
@@ -30,6 +36,8 @@ def engine_application(spec: VariantSpec, node_id: str | None = None) -> serve.A
         actor_options |= {"num_gpus": placement.num_gpus, "accelerator_type": placement.accelerator_type}
     if node_id is not None:
         actor_options["label_selector"] = {"ray.io/node-id": node_id}
+    if is_preloaded and can_be_preloaded(spec):
+        actor_options["runtime_env"] = {"py_executable": py_executable()}
     group: dict[str, Any] = {}
     if placement.is_group:
         group = {

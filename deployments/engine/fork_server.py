@@ -4,8 +4,10 @@ vLLM runs its engine core, and on the CPU a worker below it, as processes of the
 vLLM and torch anew: on two cores, 14 of the 27 seconds that an engine took to start went into each of two imports. Here
 they are forked from one process that imports both while the replica itself does.
 
-Written for vLLM 0.32, which offers `spawn` and `fork` only: its `get_mp_context` is replaced, in the replica before
-anything of vLLM's that uses it is imported, and in the fork server for all that it forks.
+A replica that was forked from the pool (`deployments/preload`) has a fork server already, forked from it in turn.
+
+Written for vLLM 0.32, which offers `spawn` and `fork` only: its `get_mp_context` is replaced, in the replica and in all
+that the fork server forks.
 """
 
 from __future__ import annotations
@@ -13,27 +15,50 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from typing import Any
 
+from deployments.preload.launcher import die_with
+
 _PRELOADED = "deployments.engine.preloaded"
 
 
 def start() -> None:
-    """Start the fork server of this process; returns at once, while it imports. Its environment is today's."""
+    """Start the fork server of this process if it has none; returns at once, while it imports."""
     multiprocessing.set_forkserver_preload([_PRELOADED])
     forkserver.ensure_running()
     use()
 
 
 def use() -> None:
-    """Have vLLM start its processes from the fork server."""
+    """Have vLLM start its processes from the fork server, also from modules that were imported before."""
     from vllm.utils import system_utils
 
-    context = _Context()
-    system_utils.get_mp_context = lambda: context
+    spawning, context = system_utils.get_mp_context, _Context()
+
+    def get_mp_context() -> _Context:
+        return context
+
+    for module in tuple(sys.modules.values()):
+        names = getattr(module, "__dict__", {})
+        if names.get("get_mp_context") is spawning:
+            names["get_mp_context"] = get_mp_context
+
+
+def heed_environment() -> None:
+    """Tell modules that may have been imported earlier what raymux and Ray have set in the environment since."""
+    import huggingface_hub.constants
+    import torch._dynamo.config
+
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        huggingface_hub.constants.HF_HUB_OFFLINE = True
+    if os.environ.get("TORCH_COMPILE_DISABLE") == "1":
+        torch._dynamo.config.disable = True
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].partition(",")[0]))
 
 
 class _Process(ForkServerProcess):
@@ -53,4 +78,8 @@ def _run(environment: Mapping[str, str], target: Callable[..., Any], *args: Any,
     os.environ.update({name: value for name, value in environment.items() if os.environ.get(name) != value})
     # Python 3.11 tells a forked process where its fork server is, but would start another one all the same.
     forkserver._forkserver.ensure_running = resource_tracker.ensure_running  # pyright: ignore[reportAttributeAccessIssue]
+    # The fork server ends with the replica, and this process with it, even where no Ray is left to see to it.
+    die_with(os.getppid())
+    use()
+    heed_environment()
     target(*args, **kwargs)

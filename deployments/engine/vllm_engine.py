@@ -57,6 +57,8 @@ class VLLMEngine:
             await asyncio.to_thread(fork_server.start)
         await asyncio.to_thread(importlib.import_module, "vllm.v1.engine.async_llm")
         await asyncio.to_thread(importlib.import_module, "vllm.entrypoints.openai.api_server")
+        if self._spec.settings.shape == "CPU":
+            fork_server.heed_environment()
         if self._spec.settings.sleep_group is not None:
             _require_sleep_mode()
         on_step(StartStep.LOADING)

@@ -23,7 +23,7 @@ from router.endpoints import ENDPOINTS
 def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIApp:
     """The app; every path works with and without its `/v1`."""
     fleet = services.fleet
-    routes: list[GuardedRoute] = [*Operations(fleet, services.redis).routes()]
+    routes: list[GuardedRoute] = [*Operations(services).routes()]
     for resource in (Models(fleet, services.providers), Warmups(fleet), Gpus(fleet)):
         routes += [*resource.routes("/v1"), *resource.routes("")]
     endpoints = {endpoint.path: Inference(endpoint, services) for endpoint in ENDPOINTS}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 from starlette.requests import Request
@@ -13,10 +12,9 @@ from starlette.requests import Request
 from catalog.errors import GatewayNotReady
 from catalog.keys import Access
 from catalog.replicas import ReplicaReport
-from deployments.gateway.fleet import Fleet
 from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.json_handler import JsonHandler
-from deployments.gateway.shared_redis import SharedRedis
+from deployments.gateway.services import Services
 from router.endpoints import ENDPOINTS
 
 OPERATIONS = (
@@ -33,9 +31,10 @@ OPERATIONS = (
 class Operations:
     """Handlers of the endpoints that are not about a single model."""
 
-    def __init__(self, fleet: Fleet, redis: Callable[[], SharedRedis | None]) -> None:
-        self._fleet = fleet
-        self._redis = redis
+    def __init__(self, services: Services) -> None:
+        self._fleet = services.fleet
+        self._redis = services.redis
+        self._admission = services.admission
 
     def routes(self) -> list[GuardedRoute]:
         return [
@@ -66,14 +65,17 @@ class Operations:
     async def status(self, request: Request) -> tuple[int, dict[str, Any]]:
         caller = request.scope["exchange"].caller
         keys = [key for key in self._fleet.catalog.variants if caller.may_use(key.rpartition("@")[0])]
-        variants = [self._variant(key) for key in keys]
+        queued = self._admission.num_queued
+        variants = [self._variant(key, queued.get(key.rpartition("@")[0], 0)) for key in keys]
         return 200, {"object": "status", "variants": variants}
 
-    def _variant(self, key: str) -> dict[str, Any]:
+    def _variant(self, key: str, num_queued: int) -> dict[str, Any]:
         model, _, shape = key.rpartition("@")
         status = self._fleet.statuses.get(key)
         replicas = [_replica(report) for report in self._fleet.replicas(key)]
         entry: dict[str, Any] = {"model": model, "variant": shape, "state": "cold", "replicas": replicas}
+        # Those of its model, in this gateway; which variant takes them is decided when it is their turn.
+        entry["num_queued"] = num_queued
         if status is None:
             return entry
         entry |= {

@@ -31,6 +31,7 @@ from deployments.manager.store import Kind, Store
 from deployments.manager.view import FleetView, Placed, StayTerms
 from deployments.manager.warmups import Warmups
 from deployments.metric_families import Snapshot, merged
+from deployments.preload.keeper import PoolKeeper
 
 logger = logging.getLogger("ray.serve")
 
@@ -79,7 +80,9 @@ class ModelManager:
         self._version = self._catalog_version
         self._has_changed = asyncio.Condition()
         self._has_heard = asyncio.Event()
-        self._keepers = Keepers(ServeControl(), self._look, self._changed)
+        self._control = ServeControl()
+        self._keepers = Keepers(self._control, self._look, self._changed)
+        self._pool = PoolKeeper()
         self._promoted: set[str] = set()
         self._metrics = ManagerMetrics()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -105,6 +108,8 @@ class ModelManager:
     async def _take_over(self, catalog: Catalog, *, is_first: bool = False) -> None:
         self._catalog = catalog
         self._catalog_version += 1
+        variants = (variant for target in catalog.targets() for variant in target.variants)
+        self._control.is_preloaded = self._pool.follow(variants, is_wanted=catalog.settings.preload)
         await self._keepers.take_over(catalog, is_first=is_first)
         if not is_first:
             await self._habits.forget(target.name for target in catalog.targets())

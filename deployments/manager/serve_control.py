@@ -29,6 +29,8 @@ class ServeControl:
     """Serve's API as the manager needs it."""
 
     def __init__(self) -> None:
+        # Whether replicas begin in processes that have vLLM imported.
+        self.is_preloaded = False
         self._owners = GpuOwners()
         # By application, for variants with a sleep group: on whose GPUs it was placed, and who places or deletes it.
         self._placed: dict[str, tuple[str, str]] = {}
@@ -61,7 +63,9 @@ class ServeControl:
             self._placed[spec.app_name] = (gpus.owner_id, spec.fingerprint)
 
     async def _run(self, spec: VariantSpec, node_id: str | None = None) -> None:
-        target = serve.RunTarget(engine_application(spec, node_id), name=spec.app_name, route_prefix=None)
+        target = serve.RunTarget(
+            engine_application(spec, node_id, is_preloaded=self.is_preloaded), name=spec.app_name, route_prefix=None
+        )
         await asyncio.to_thread(
             serve.run_many, [target], wait_for_ingress_deployment_creation=True, wait_for_applications_running=False
         )

@@ -113,9 +113,10 @@ async def read_a_token(reader: asyncio.StreamReader) -> None:
 
 
 async def ongoing(http: httpx.AsyncClient, model: str) -> int:
-    """Requests in the model's engines, as its status shows them."""
+    """Requests in the model's engines and in the queue for them, as its status shows them."""
     variants = (await http.get("/v1/status")).json()["variants"]
-    return sum(each["num_running"] + each["num_waiting"] for each in variants if each["model"] == model)
+    counts = ("num_running", "num_waiting", "num_queued")
+    return sum(each[count] for each in variants if each["model"] == model for count in counts)
 
 
 async def wait_for_ongoing(http: httpx.AsyncClient, model: str, low: int, high: int, timeout_s: float) -> float:
@@ -130,7 +131,7 @@ async def wait_for_ongoing(http: httpx.AsyncClient, model: str, low: int, high: 
 async def test_200_clients_that_leave_leave_nothing_running(engine_server: RunningServer):
     async with client(engine_server) as http:
         streams = await asyncio.gather(*(open_stream(engine_server, (CHAT, PIRATE)[n % 2]) for n in range(200)))
-        # 64 run at once; the others wait for them in the engine.
+        # 64 run at once; the others wait for them in the gateway.
         first_tokens = [asyncio.create_task(read_a_token(reader)) for reader, _ in streams]
         await asyncio.wait(first_tokens, return_when=asyncio.FIRST_COMPLETED)
         await wait_for_ongoing(http, CHAT, 200, 200, timeout_s=60)

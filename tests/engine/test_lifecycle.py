@@ -7,6 +7,7 @@ import re
 import time
 
 import httpx
+import psutil
 import pytest
 
 from tests.conformance.openai_schema import ERROR, validate
@@ -66,6 +67,13 @@ def test_cold_model_is_told_about_streamed_from_and_counted(engine_server: Runni
     assert set(start["steps_s"]) == {"scheduling", "importing", "loading", "warming_up"}
     assert sum(start["steps_s"].values()) == pytest.approx(start["total_s"], rel=0.2, abs=1)
     print(f"\ncold start: {start['total_s']:.1f} s, {start['steps_s']}")
+
+
+def pool_of(server: RunningServer, model: str) -> psutil.Process | None:
+    """The process with vLLM imported in which the model's replica began, unless that has ended."""
+    (pid,) = server.replica_pids(model)
+    parent = psutil.Process(pid).parent()
+    return parent if parent is not None and "raymux::pool" in describe(parent) else None
 
 
 def test_idle_model_leaves_and_comes_back_once_for_many(engine_server: RunningServer, http: httpx.Client):
@@ -137,6 +145,10 @@ def test_engine_that_is_killed_leaves_at_once_and_comes_back(engine_server: Runn
     old = engine_server.replica_processes(CHECKPOINT)
     others = engine_server.replica_processes(CHAT)
     (core,) = engine_server.engine_cores(CHECKPOINT)
+    pool = pool_of(engine_server, CHECKPOINT)
+    assert pool is not None, "a replica on the CPU begins with vLLM imported"
+    # Nothing that it has forked may need it, and another one takes its place.
+    pool.kill()
 
     with http.stream("POST", "/v1/chat/completions", json=chat_body(CHECKPOINT, WORKING, **LONG)) as stream:
         lines = stream.iter_lines()
@@ -161,4 +173,5 @@ def test_engine_that_is_killed_leaves_at_once_and_comes_back(engine_server: Runn
     print(f"the next request was answered {time.perf_counter() - begun_s:.1f} s later")
     wait_gone(old, 15)
     assert engine_server.replica_processes(CHAT) == others
+    assert pool_of(engine_server, CHECKPOINT) != pool
     assert not {process.pid for process in old} & set(engine_server.replica_pids(CHECKPOINT))

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from catalog.models import VariantSettings
+from catalog.models import EngineSettings, VariantSettings
 from deployments.applications import engine_application
+from deployments.preload.keeper import py_executable
 from tests.unit.builders import variant
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*metrics_interval_s:DeprecationWarning")
@@ -19,6 +20,18 @@ def deployment(shape: str, **settings: Any) -> Any:
 
 def test_a_cpu_variant_asks_for_no_gpu() -> None:
     assert deployment("CPU", num_cpus=0.5).ray_actor_options == {"num_cpus": 0.5}
+
+
+def test_only_a_cpu_variant_on_vllm_begins_in_the_pool() -> None:
+    def runtime_env(shape: str, kind: Literal["vllm", "emulated"], *, is_preloaded: bool = True) -> Any:
+        spec = replace(variant(), settings=VariantSettings(shape=shape), engine=EngineSettings(kind=kind))
+        bound: Any = engine_application(spec, is_preloaded=is_preloaded)._bound_deployment
+        return bound.ray_actor_options.get("runtime_env")
+
+    assert runtime_env("CPU", "vllm") == {"py_executable": py_executable()}
+    assert runtime_env("CPU", "emulated") is None
+    assert runtime_env("H100", "vllm") is None
+    assert runtime_env("CPU", "vllm", is_preloaded=False) is None
 
 
 def test_one_gpu_is_asked_for_by_its_type() -> None:

@@ -21,6 +21,7 @@ from catalog.sources import PROJECT
 from deployments.manager import manager as manager_module
 from deployments.manager.manager import ModelManager
 from deployments.manager.view import Placed
+from deployments.preload.keeper import PoolKeeper
 from tests.unit.builders import (
     CHAT,
     CHECKPOINT,
@@ -110,6 +111,25 @@ async def reconfigure(manager: Any, **changes: Any) -> None:
 async def test_a_wrong_catalog_is_refused_with_its_place(manager: Any) -> None:
     with pytest.raises(ConfigError, match=r"^ModelManager\.user_config\.models"):
         await manager.reconfigure({"models": []})
+
+
+async def test_replicas_begin_in_the_pool_while_the_catalog_wants_it(
+    control: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    started: list[str] = []
+
+    def start() -> str:
+        started.append("pool")
+        return "pool"
+
+    keeper = PoolKeeper(start, started.remove)
+    monkeypatch.setattr(manager_module, "PoolKeeper", lambda: keeper)
+    manager = new_manager(tmp_path)
+    models = [{**each, "engine": {"kind": "vllm"}} for each in catalog_dict()["models"]]
+    await reconfigure(manager, models=models)
+    assert (control.is_preloaded, started) == (True, ["pool"])
+    await reconfigure(manager, models=models, preload=False)
+    assert (control.is_preloaded, started) == (False, [])
 
 
 async def test_a_gateway_gets_the_catalog_once_and_again_when_it_changed(manager: Any) -> None:
