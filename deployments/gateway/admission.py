@@ -14,6 +14,7 @@ from catalog.replicas import ReplicaReport
 from deployments.gateway.cold_start import FIRST_COMMENT_AFTER_S
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
+from deployments.gateway.tracing import traced
 from router.admission import FairQueue, Rate, Ticket, Wish
 
 # Whatever news were missed: nobody waits for longer than this while there is room.
@@ -71,7 +72,8 @@ class Admission:
         line.max_ongoing = target.queue.max_ongoing_per_replica
         if len(line.queue) or not self._has_room(line):
             begun_s = self._clock()
-            await self._wait(line, target, exchange, tokens, reply)
+            with traced(exchange, "queue"):
+                await self._wait(line, target, exchange, tokens, reply)
             exchange.queued_s = self._clock() - begun_s
         else:
             line.num_running += 1

@@ -37,4 +37,4 @@ def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIA
     routes.append(GuardedRoute("/openapi.json", OpenApi(routes), methods=["GET"], access=Access.PUBLIC))
     # A bare router: the envelope renders every error, so Starlette's own handling of them is left out.
     router = Router(routes=routes, redirect_slashes=False)
-    return Envelope(Guard(router, services), services.metrics, adds_request_id=not under_serve)
+    return Envelope(Guard(router, services), services.metrics, services.tracing, adds_request_id=not under_serve)

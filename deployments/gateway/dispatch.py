@@ -18,6 +18,7 @@ from deployments.gateway.cold_start import wait_for_start
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.relay import Relay, ReplicaDraining, ReplicaGone
+from deployments.gateway.tracing import traced
 from deployments.manager.view import Placed
 from router.body import replace_model
 from router.endpoints import Endpoint
@@ -88,7 +89,8 @@ class Dispatcher:
             self._relieve(job, placed)
             job.note(placed)
             try:
-                await self._attempt(job, placed)
+                with traced(job.exchange, "attempt", variant=placed.replica.variant, choice=str(placed.reason)):
+                    await self._attempt(job, placed)
                 return
             except ReplicaDraining:
                 self._fleet.mark_draining(placed.replica)
@@ -158,12 +160,13 @@ class Dispatcher:
             if not start.done():
                 raise ModelLoading(f"{job.target.name} is starting; try again.", retry_after_s=expected_s or 30)
         begun_s = time.perf_counter()
-        outcome = await wait_for_start(
-            start,
-            job.told if is_cold else None,
-            lambda: self._fleet.starting(job.variants),
-            self._settings().comment_interval_s,
-        )
+        with traced(job.exchange, "cold_start" if is_cold else "adapter_load"):
+            outcome = await wait_for_start(
+                start,
+                job.told if is_cold else None,
+                lambda: self._fleet.starting(job.variants),
+                self._settings().comment_interval_s,
+            )
         if isinstance(outcome, RaymuxError):
             raise outcome
         if is_cold:

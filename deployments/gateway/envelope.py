@@ -16,6 +16,7 @@ from catalog.errors import InternalError, InvalidRequest, MethodNotAllowed, Path
 from deployments.environment import is_behind_haproxy
 from deployments.gateway.exchange import ClientLeft, Exchange, Reply
 from deployments.gateway.metrics import GatewayMetrics
+from deployments.gateway.tracing import Tracing
 
 logger = logging.getLogger("ray.serve")
 
@@ -29,9 +30,12 @@ class Envelope:
     `adds_request_id` is off under Serve, which puts an id into every request without one and into every reply.
     """
 
-    def __init__(self, app: ASGIApp, metrics: GatewayMetrics, *, adds_request_id: bool = True) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: GatewayMetrics, tracing: Tracing | None = None, *, adds_request_id: bool = True
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing or Tracing()
         self._adds_request_id = adds_request_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,6 +48,7 @@ class Envelope:
         # Starlette's router raises its 404 and 405 only where it believes an application stands around it.
         scope["app"] = self
         self._metrics.begun()
+        self._tracing.begin(exchange, dict(scope["headers"]))
         try:
             await self._app(scope, receive, send)
         except RaymuxError as error:
@@ -61,6 +66,7 @@ class Envelope:
         finally:
             total_ms = (time.perf_counter() - exchange.begun_s) * 1000
             self._metrics.ended(exchange, total_ms)
+            self._tracing.end(exchange)
             log(exchange, total_ms)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.types import Message, Send
 
 from catalog.errors import RaymuxError
 from catalog.keys import ANYBODY, Caller
 from deployments.wire import Usage
+
+if TYPE_CHECKING:
+    from deployments.gateway.tracing import Span
 
 EVENT_STREAM = b"text/event-stream; charset=utf-8"
 
@@ -45,6 +48,7 @@ class Exchange:
     usage: Usage | None = None
     outcome: str = "completed"
     error_code: str | None = None
+    span: Span | None = None
 
     def note_first_byte(self) -> None:
         """The first byte of the reply is there; later calls change nothing."""

@@ -28,6 +28,7 @@ from deployments.gateway.replies.store import MemoryStore, RedisStore, ReplyStor
 from deployments.gateway.services import Services
 from deployments.gateway.shared_redis import SharedRedis
 from deployments.gateway.shared_windows import SharedWindows
+from deployments.gateway.tracing import tracing_from_environment
 from deployments.serve_options import serve_host
 from router.breaker import BreakerRules
 from router.keys import Keyring
@@ -74,6 +75,7 @@ class Gateway:
             admission=admission,
             dispatcher=Dispatcher(self._fleet, self._relay, breakers, lambda: self._settings),
             metrics=metrics,
+            tracing=tracing_from_environment(),
             cache=lambda: self._cache,
             idempotency=Idempotency(self._replies),
             providers=Providers(provider_breakers, lambda: self._settings),

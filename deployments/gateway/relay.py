@@ -150,6 +150,8 @@ def _headers(
     forwarded["content-type"] = "application/json"
     forwarded[SECRET_HEADER.decode()] = replica.secret
     forwarded[REQUEST_ID_HEADER.decode()] = exchange.request_id
+    if exchange.span is not None:
+        forwarded["traceparent"] = exchange.span.traceparent()
     if adapter is not None:
         forwarded[ADAPTER_HEADER.decode()] = encode_adapter(adapter).decode()
     return forwarded

@@ -15,6 +15,7 @@ from deployments.gateway.providers import Providers
 from deployments.gateway.replies.cache import ResponseCache
 from deployments.gateway.replies.idempotency import Idempotency
 from deployments.gateway.shared_redis import SharedRedis
+from deployments.gateway.tracing import Tracing
 from router.keys import Keyring
 
 
@@ -30,6 +31,7 @@ class Services:
     admission: Admission
     dispatcher: Dispatcher
     metrics: GatewayMetrics
+    tracing: Tracing
     cache: Callable[[], ResponseCache | None]
     idempotency: Idempotency
     providers: Providers

@@ -29,6 +29,7 @@ from deployments.gateway.replies.idempotency import Idempotency
 from deployments.gateway.replies.store import MemoryStore, ReplyStore
 from deployments.gateway.services import Services
 from deployments.gateway.shared_redis import SharedRedis
+from deployments.gateway.tracing import Tracing
 from router.breaker import BreakerRules
 from router.keys import Keyring
 from tests.unit.builders import CHAT, EMBEDDER, Client, FakeManager, Sent, http_scope, settle
@@ -77,7 +78,7 @@ class FakeRelay:
 class GatewayUnderTest:
     """The app and everything around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracing: Tracing | None = None) -> None:
         self.manager = FakeManager()
         self.fleet = Fleet(self.manager)  # type: ignore[arg-type]
         self.relay = FakeRelay()
@@ -112,6 +113,7 @@ class GatewayUnderTest:
                 lambda: self.settings,
             ),
             metrics=GatewayMetrics(),
+            tracing=tracing or Tracing(),
             cache=lambda: self.cache,
             idempotency=Idempotency(lambda: self.replies),
             providers=self.providers,

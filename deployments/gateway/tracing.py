@@ -1,0 +1,134 @@
+"""OpenTelemetry traces: a span for each request, and one each for its wait, its cold start and every attempt.
+
+Off unless OTEL_EXPORTER_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) is set; then nothing of OpenTelemetry is
+imported. Spans go out by OTLP over HTTP from a thread of its own with a bounded queue, so a collector that hangs costs
+spans and never a request. No span holds content.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from deployments.gateway.exchange import Exchange
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+class Tracing:
+    """Makes spans with a provider of OpenTelemetry's SDK; None makes none."""
+
+    def __init__(self, provider: Any = None) -> None:
+        self._provider = provider
+        self._tracer = provider.get_tracer("raymux.gateway") if provider is not None else None
+
+    def begin(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> None:
+        """A request has come; its span continues the client's trace, if it sent one (W3C Trace Context)."""
+        if self._tracer is None:
+            return
+        from opentelemetry import trace
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        names = (b"traceparent", b"tracestate")
+        carrier = {name.decode(): headers[name].decode("latin-1") for name in names if name in headers}
+        parent = TraceContextTextMapPropagator().extract(carrier)
+        span = self._tracer.start_span("request", context=parent, kind=trace.SpanKind.SERVER)
+        exchange.span = Span(self._tracer, span)
+
+    def end(self, exchange: Exchange) -> None:
+        """The request has ended."""
+        if exchange.span is not None:
+            exchange.span.end(exchange)
+
+    def close(self) -> None:
+        """Send what is left. Blocks for as long as the collector takes, at most the exporter's timeout."""
+        if self._provider is not None:
+            self._provider.shutdown()
+
+
+class Span:
+    """The span of one request."""
+
+    def __init__(self, tracer: Any, span: Any) -> None:
+        from opentelemetry import trace
+
+        self._tracer = tracer
+        self._span = span
+        self._context = trace.set_span_in_context(span)
+        self._innermost = span
+
+    @contextmanager
+    def child(self, name: str) -> Iterator[Any]:
+        """A span below this one for as long as the block runs; what the block raises is its status."""
+        from opentelemetry.trace import Status, StatusCode
+
+        span = self._tracer.start_span(name, context=self._context)
+        outer, self._innermost = self._innermost, span
+        try:
+            yield span
+        except Exception as error:
+            span.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
+        finally:
+            self._innermost = outer
+            span.end()
+
+    def traceparent(self) -> str:
+        """What the engine is told, so that its spans hang below the attempt's."""
+        context = self._innermost.get_span_context()
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"
+
+    def end(self, exchange: Exchange) -> None:
+        """Write down what is known of the request."""
+        from opentelemetry.trace import Status, StatusCode
+
+        usage = exchange.usage
+        attributes = {
+            "http.request.method": exchange.method,
+            "http.response.status_code": exchange.status or None,
+            "raymux.request_id": exchange.request_id,
+            "raymux.endpoint": exchange.endpoint,
+            "raymux.tenant": exchange.caller.tenant,
+            "raymux.model": exchange.model,
+            "raymux.variant": exchange.variant,
+            "raymux.choice": exchange.choice,
+            "raymux.outcome": exchange.outcome,
+            "raymux.queued_s": exchange.queued_s,
+            "raymux.cold_start_s": exchange.cold_start_s,
+            "raymux.first_byte_ms": exchange.first_byte_ms,
+            "error.type": exchange.error_code,
+            "gen_ai.usage.input_tokens": usage.prompt_tokens if usage else None,
+            "gen_ai.usage.output_tokens": usage.completion_tokens if usage else None,
+        }
+        self._span.set_attributes({name: value for name, value in attributes.items() if value is not None})
+        if exchange.outcome == "failed":
+            self._span.set_status(Status(StatusCode.ERROR, exchange.error_code))
+        self._span.end()
+
+
+@contextmanager
+def traced(exchange: Exchange, name: str, **attributes: str) -> Iterator[None]:
+    """A child span of the request's while the block runs; nothing when traces are off."""
+    if exchange.span is None:
+        yield
+        return
+    with exchange.span.child(name) as span:
+        span.set_attributes({f"raymux.{key}": value for key, value in attributes.items()})
+        yield
+
+
+def tracing_from_environment() -> Tracing:
+    """As the standard OTEL_* variables say."""
+    if not any(os.environ.get(name) for name in _ENDPOINTS):
+        return Tracing()
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", "raymux")})
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return Tracing(provider)
