@@ -8,6 +8,7 @@ RaymuxError
 │   ├── GpuNotSupported         400 gpu_not_supported_for_model
 │   ├── AdapterRejected         400 adapter_rejected
 │   ├── InvalidApiKey           401 invalid_api_key
+│   ├── InvalidSignature        401 invalid_signature
 │   ├── PermissionDenied        403 permission_denied
 │   ├── ModelNotFound           404 model_not_found
 │   ├── PathNotFound            404 not_found
@@ -133,6 +134,13 @@ class InvalidApiKey(RequestError):
     def headers(self) -> dict[str, str]:
         """`WWW-Authenticate`, which RFC 9110 asks of every 401."""
         return {"www-authenticate": "Bearer"}
+
+
+class InvalidSignature(RequestError):
+    """A webhook's signature is missing, wrong or too old."""
+
+    status = 401
+    code = "invalid_signature"
 
 
 class PermissionDenied(RequestError):

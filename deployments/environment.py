@@ -90,6 +90,11 @@ def _is_taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+def webhook_secrets() -> tuple[str, ...]:
+    """What senders of webhooks sign with: RAYMUX_WEBHOOK_SECRETS, separated by commas; the newest may come first."""
+    return tuple(filter(None, (each.strip() for each in os.environ.get("RAYMUX_WEBHOOK_SECRETS", "").split(","))))
+
+
 def is_behind_haproxy() -> bool:
     """Whether requests reach this process through the front door, which then says where each comes from."""
     return "RAYMUX_HAPROXY" in os.environ

@@ -17,6 +17,7 @@ from deployments.gateway.openapi import OpenApi
 from deployments.gateway.operations import Operations
 from deployments.gateway.services import Services
 from deployments.gateway.warmups import Warmups
+from deployments.gateway.webhooks import Webhooks
 from router.endpoints import ENDPOINTS
 
 
@@ -24,7 +25,8 @@ def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIA
     """The app; every path works with and without its `/v1`."""
     fleet = services.fleet
     routes: list[GuardedRoute] = [*Operations(services).routes()]
-    for resource in (Models(fleet, services.providers), Warmups(fleet), Gpus(fleet)):
+    webhooks = Webhooks(fleet, services.webhook_secrets)
+    for resource in (Models(fleet, services.providers), Warmups(fleet), Gpus(fleet), webhooks):
         routes += [*resource.routes("/v1"), *resource.routes("")]
     endpoints = {endpoint.path: Inference(endpoint, services) for endpoint in ENDPOINTS}
     routes += Older(endpoints, Models(fleet, services.providers)).routes()

@@ -12,7 +12,7 @@ from catalog.cache import CacheSettings
 from catalog.loading import GATEWAY, parse, require_keys
 from catalog.redis import RedisSettings
 from catalog.settings import GatewaySettings
-from deployments.environment import environment_keys, redis_url
+from deployments.environment import environment_keys, redis_url, webhook_secrets
 from deployments.gateway.admission import Admission
 from deployments.gateway.app import build_gateway_app
 from deployments.gateway.breakers import Breakers
@@ -76,6 +76,7 @@ class Gateway:
             dispatcher=Dispatcher(self._fleet, self._relay, breakers, lambda: self._settings),
             metrics=metrics,
             tracing=tracing_from_environment(),
+            webhook_secrets=webhook_secrets,
             cache=lambda: self._cache,
             idempotency=Idempotency(self._replies),
             providers=Providers(provider_breakers, lambda: self._settings),

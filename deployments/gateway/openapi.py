@@ -142,6 +142,14 @@ OPERATIONS: dict[str, Operation] = {
         "Whether a preference can be met", _body_of(ValidationRequest), _object({"valid": _BOOLEAN}),
         refusals=(tree.ModelNotFound, tree.PermissionDenied, tree.ModelLoading),
     ),
+    "POST /v1/webhooks/ingest": Operation(
+        "Take an event that its sender has signed", _object({"type": _STRING}, data=_OBJECT),
+        _object({"id": _STRING, "status": _STRING}), (202,),
+        (tree.InvalidSignature, tree.PermissionDenied, tree.StoreUnavailable, tree.ModelLoading),
+    ),
+    "GET /v1/webhooks": Operation(
+        "Events that were taken", reply=_object({**_LIST, "data": _list_of(_OBJECT)}), refusals=(tree.ModelLoading,)
+    ),
     "GET /metrics": Operation("Prometheus metrics of all gateways", media="text/plain"),
     "GET /openapi.json": Operation("This document", reply=_OBJECT),
     **{

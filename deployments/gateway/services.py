@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from catalog.settings import GatewaySettings
@@ -32,6 +32,7 @@ class Services:
     dispatcher: Dispatcher
     metrics: GatewayMetrics
     tracing: Tracing
+    webhook_secrets: Callable[[], Sequence[str]]
     cache: Callable[[], ResponseCache | None]
     idempotency: Idempotency
     providers: Providers

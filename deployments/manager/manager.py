@@ -22,7 +22,9 @@ from catalog.settings import CatalogSettings
 from catalog.sources import PROJECT
 from catalog.warmups import Warmup
 from deployments.manager.cluster_view import ClusterView
+from deployments.manager.events import apply_event
 from deployments.manager.habits import Habits
+from deployments.manager.inbox import Inbox, InboxEntry
 from deployments.manager.keepers import Keepers
 from deployments.manager.metrics import FleetCounts, ManagerMetrics
 from deployments.manager.registry import Registry
@@ -32,6 +34,7 @@ from deployments.manager.view import FleetView, Placed, StayTerms
 from deployments.manager.warmups import Warmups
 from deployments.metric_families import Snapshot, merged
 from deployments.preload.keeper import PoolKeeper
+from router.webhooks import Event
 
 logger = logging.getLogger("ray.serve")
 
@@ -42,6 +45,7 @@ HOUSEKEEPING_INTERVAL_S = 1.0
 # Replicas report once a second, so a new manager knows of those that run by then.
 HEAR_TIMEOUT_S = 2.5
 HEAR_POLL_S = 0.05
+MAX_EVENTS_SHOWN = 100
 # A replica whose requests are expected is held this much beyond each of its reports.
 EXPECTED_HOLD_S = 10.0
 
@@ -97,12 +101,14 @@ class ModelManager:
             self._habits = Habits(self._store)
             self._counts = FleetCounts(self._store)
             self._cluster_view = ClusterView(settings.launcher_config)
+            self._inbox = Inbox(self._store, functools.partial(apply_event, self))
             self._warmups = Warmups(self._store, self._ensure_warmup, self._changed)
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:
             await self._restore()
             self._do(self._hear_replicas())
             self._do(self._keep_house())
+            self._do(self._inbox.run())
             self._do(self._follow_decisions())
 
     async def _take_over(self, catalog: Catalog, *, is_first: bool = False) -> None:
@@ -124,6 +130,7 @@ class ModelManager:
         await self._warmups.restore()
         await self._habits.restore()
         await self._counts.restore()
+        await self._inbox.restore()
         self._changed()
 
     async def _hear_replicas(self) -> None:
@@ -290,7 +297,7 @@ class ModelManager:
     @returns_errors
     async def promote(self, name: str) -> None:
         """Allow an RL checkpoint to serve, and start it without waiting."""
-        target = self._find(name)
+        target = self.find(name)
         if target.kind != "checkpoint":
             raise InvalidRequest(f"{name} is no RL checkpoint, so there is nothing to promote.", param="model")
         await self._store.put(Kind.PROMOTION, target.name)
@@ -301,7 +308,7 @@ class ModelManager:
     @returns_errors
     async def start(self, name: str) -> None:
         """Start a model on the variant that `auto` takes, without waiting, also after a stop by hand."""
-        target = self._find(name)
+        target = self.find(name)
         await self._store.delete(Kind.STOP, target.name)
         for keeper in self._keepers.of(target):
             keeper.allow_start()
@@ -310,7 +317,7 @@ class ModelManager:
     @returns_errors
     async def stop(self, name: str, *, drain: bool = False) -> None:
         """Stop every variant of a model by hand; with `drain`, also while requests run, which end first."""
-        target = self._find(name)
+        target = self.find(name)
         if target.adapter is not None:
             raise InvalidRequest(f"{name} is an adapter of {target.base}; stop that model instead.", param="model")
         num_ongoing = sum(keeper.num_ongoing for keeper in self._keepers.of(target))
@@ -333,13 +340,23 @@ class ModelManager:
     @returns_errors
     async def deregister(self, name: str) -> None:
         """Drop what was registered at run time, unless requests, warm-ups or other models need it."""
-        target = self._find(name)
+        target = self.find(name)
         self._require_unused(target)
         catalog = await self._registry.remove(target)
         await self._store.delete(Kind.PROMOTION, target.name)
         await self._store.delete(Kind.STOP, target.name)
         self._promoted.discard(target.name)
         await self._take_over(catalog)
+
+    @returns_errors
+    async def ingest(self, id: str, event: Event) -> bool:
+        """Keep an event of a webhook, to be done soon. Returns whether it is new."""
+        return await self._inbox.take(id, event)
+
+    @returns_errors
+    async def events(self) -> list[InboxEntry]:
+        """The events of webhooks, newest first."""
+        return self._inbox.entries()[:MAX_EVENTS_SHOWN]
 
     def _require_unused(self, target: Target) -> None:
         if self._warmups.keeps(target.name):
@@ -360,7 +377,7 @@ class ModelManager:
 
         With `wait`, returns when it is ready or has failed.
         """
-        target = self._find(name)
+        target = self.find(name)
         for key in variants:
             self._keepers.find(key).require_startable()
         warmup = await self._warmups.begin(target.name, variants, keep_warm_s, in_order=in_order)
@@ -381,7 +398,7 @@ class ModelManager:
         if isinstance(outcome, RaymuxError):
             logger.warning("start of %s: %s", target.name, outcome.message)
 
-    def _find(self, name: str) -> Target:
+    def find(self, name: str) -> Target:
         target = self._catalog.find(name) if self._catalog else None
         if target is None:
             raise ModelNotFound(f"No model is named {name}. See GET /v1/models.", param="model")

@@ -34,6 +34,7 @@ class Kind(StrEnum):
     WARMUP = "warmup"
     HISTORY = "history"
     METRICS = "metrics"
+    EVENT = "event"
 
 
 class Store:

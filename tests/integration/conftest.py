@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from router.keys import hash_key
-from tests.integration.calls import ADMIN_KEY, FEW_KEY, USER_KEY
+from tests.integration.calls import ADMIN_KEY, FEW_KEY, USER_KEY, WEBHOOK_SECRET
 from tests.redis_server import RedisServer
 from tests.server import PROJECT, RunningServer, user_config
 
@@ -42,6 +42,7 @@ def server(redis_server: RedisServer) -> Iterator[RunningServer]:
         "RAYMUX_ADMIN_KEYS": ADMIN_KEY,
         "RAYMUX_API_KEYS": f"acme:{USER_KEY}",
         "RAYMUX_REDIS_URL": redis_server.url,
+        "RAYMUX_WEBHOOK_SECRETS": WEBHOOK_SECRET,
     }
     with RunningServer(EMULATED, prepared, environment=environment) as running:
         running.headers = {"authorization": f"Bearer {ADMIN_KEY}"}

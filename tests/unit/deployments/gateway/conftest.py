@@ -88,6 +88,7 @@ class GatewayUnderTest:
         self.keyring = Keyring()
         self.now_s = 1_000_020.0
         self.redis: SharedRedis | None = None
+        self.webhook_secrets: list[str] = []
         self.cache: ResponseCache | None = None
         self.replies: ReplyStore = MemoryStore(10**7, lambda: self.now_s)
         self.windows: Windows = LocalWindows(lambda: self.now_s)
@@ -114,6 +115,7 @@ class GatewayUnderTest:
             ),
             metrics=GatewayMetrics(),
             tracing=tracing or Tracing(),
+            webhook_secrets=lambda: self.webhook_secrets,
             cache=lambda: self.cache,
             idempotency=Idempotency(lambda: self.replies),
             providers=self.providers,
