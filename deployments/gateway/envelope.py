@@ -48,7 +48,7 @@ class Envelope:
         # Starlette's router raises its 404 and 405 only where it believes an application stands around it.
         scope["app"] = self
         self._metrics.begun()
-        self._tracing.begin(exchange, dict(scope["headers"]))
+        self._tracing.begin(exchange, scope["headers"])
         try:
             await self._app(scope, receive, send)
         except RaymuxError as error:

@@ -8,7 +8,7 @@ spans and never a request. No span holds content.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,7 +24,7 @@ class Tracing:
         self._provider = provider
         self._tracer = provider.get_tracer("raymux.gateway") if provider is not None else None
 
-    def begin(self, exchange: Exchange, headers: Mapping[bytes, bytes]) -> None:
+    def begin(self, exchange: Exchange, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """A request has come; its span continues the client's trace, if it sent one (W3C Trace Context)."""
         if self._tracer is None:
             return
@@ -32,7 +32,7 @@ class Tracing:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         names = (b"traceparent", b"tracestate")
-        carrier = {name.decode(): headers[name].decode("latin-1") for name in names if name in headers}
+        carrier = {name.decode(): value.decode("latin-1") for name, value in headers if name in names}
         parent = TraceContextTextMapPropagator().extract(carrier)
         span = self._tracer.start_span("request", context=parent, kind=trace.SpanKind.SERVER)
         exchange.span = Span(self._tracer, span)

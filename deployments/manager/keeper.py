@@ -32,6 +32,7 @@ logger = logging.getLogger("ray.serve")
 
 STATUS_INTERVAL_S = 2.0
 SILENT_AFTER_S = 6.0
+HUNG_AFTER_S = 15.0
 DECISIONS_INTERVAL_S = 10.0
 # Imports and loading hold a starting replica's interpreter for seconds at a time.
 STARTING_SILENT_AFTER_S = 90.0
@@ -62,6 +63,9 @@ class VariantKeeper:
         self._arrivals: asyncio.Queue[ReplicaReport | ModelStopped] = asyncio.Queue()
         self._adapter_loads: dict[str, asyncio.Task[ReplicaReport]] = {}
         self._applications = asyncio.Lock()
+        # When each replica was last heard, by this process's clock: those of other nodes may be off.
+        self._heard_s: dict[str, float] = {}
+        self._silent: set[str] = set()
         self._decisions: tuple[ScalingDecision, ...] = ()
         self._decisions_read_s = 0.0
         self._num_when_read = 0
@@ -308,20 +312,32 @@ class VariantKeeper:
             return
         if report.state in (ReplicaState.GONE, ReplicaState.FAILED):
             self.replicas.pop(report.replica_id, None)
+            self._heard_s.pop(report.replica_id, None)
         else:
             self.replicas[report.replica_id] = report
+            self._heard_s[report.replica_id] = time.time()
+        self._silent.discard(report.replica_id)
         has_arrived = known is None or known.state is not report.state
         if has_arrived and report.state in (ReplicaState.READY, ReplicaState.FAILED):
             self._arrivals.put_nowait(report)
         self._changed()
 
     def forget_silent(self, now_s: float) -> None:
-        """Drop replicas that have not reported for long: their process or node is gone."""
+        """Drop replicas that have not reported for long: their process or node is gone, or hangs."""
         for replica_id, report in list(self.replicas.items()):
             allowed_s = STARTING_SILENT_AFTER_S if report.state is ReplicaState.STARTING else SILENT_AFTER_S
-            if now_s - report.sent_at_s > allowed_s:
+            if now_s - self._heard_s[replica_id] > allowed_s:
                 del self.replicas[replica_id]
+                if report.state is not ReplicaState.STARTING:
+                    self._silent.add(replica_id)
                 self._changed()
+
+    async def end_hung(self, now_s: float) -> None:
+        """Kill replicas that stay silent. Serve would take three health checks of 30 s to do so."""
+        for replica_id in [each for each in self._silent if now_s - self._heard_s[each] > HUNG_AFTER_S]:
+            self._silent.discard(replica_id)
+            del self._heard_s[replica_id]
+            await self._control.end_replica(self.spec.app_name, replica_id)
 
     def _ready(self) -> ReplicaReport | None:
         return next((report for report in self.replicas.values() if report.is_ready), None)

@@ -101,10 +101,12 @@ class Keepers:
             keeper.take(report)
         return keeper
 
-    def forget_silent(self) -> None:
-        """Drop replicas that have not reported for long."""
-        for keeper in self:
-            keeper.forget_silent(time.time())
+    async def forget_silent(self) -> None:
+        """Drop replicas that have not reported for long, and end those that hang."""
+        now_s = time.time()
+        for keeper in list(self):
+            keeper.forget_silent(now_s)
+            await keeper.end_hung(now_s)
 
     async def ensure(
         self,

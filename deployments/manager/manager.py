@@ -42,6 +42,7 @@ WATCH_TIMEOUT_S = 10.0
 # Changes that come together reach the gateways together.
 COALESCE_S = 0.02
 HOUSEKEEPING_INTERVAL_S = 1.0
+PAUSED_S = 3.0
 # Replicas report once a second, so a new manager knows of those that run by then.
 HEAR_TIMEOUT_S = 2.5
 HEAR_POLL_S = 0.05
@@ -142,8 +143,11 @@ class ModelManager:
 
     async def _keep_house(self) -> None:
         while True:
+            begun_s = time.monotonic()
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-            self._keepers.forget_silent()
+            # After a pause of this process, or of the machine, everybody seems to have been silent.
+            if time.monotonic() - begun_s < PAUSED_S:
+                await self._keepers.forget_silent()
             self._metrics.tick(self._keepers)
             self._prewarm(time.time())
             try:

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import defaultdict
 
+import ray
 from ray import serve
 from ray.exceptions import RayTaskError
 from ray.serve.handle import DeploymentHandle
@@ -85,6 +86,18 @@ class ServeControl:
         """Names of the applications that run variants."""
         status = await asyncio.to_thread(serve.status)
         return {name for name in status.applications if name.startswith("model-")}
+
+    async def end_replica(self, app_name: str, replica_id: str) -> None:
+        """Kill a replica that hangs; Serve starts another one if one is needed. Nothing happens if it is gone."""
+        try:
+            # Serve 2.60 has no way to end one replica, but names each one's actor like this.
+            actor = await asyncio.to_thread(
+                ray.get_actor, f"SERVE_REPLICA::{app_name}#{ENGINE_DEPLOYMENT}#{replica_id}", namespace="serve"
+            )
+        except ValueError:
+            return
+        logger.warning("a replica of %s hangs and is killed", app_name)
+        ray.kill(actor)
 
     async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
         """The last changes of the application's number of replicas, oldest first."""

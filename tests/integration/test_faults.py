@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from collections.abc import Iterator
 
 import httpx
 import psutil
 
-from tests.integration.calls import chat, lines
+from deployments.engine.emulator import WORDS
+from tests.integration.calls import chat, lines, text
 from tests.server import RunningServer, wait_until
 
 
@@ -32,6 +35,48 @@ def test_a_killed_replica_ends_its_streams_with_an_error_and_is_replaced(server:
     reply = chat(server, "fast")
     assert reply.status_code == 200, reply.text
     assert server.replica_pids("fast") != [pid]
+
+
+def read_all(stream: Iterator[str], into: list[str]) -> None:
+    into.extend(stream)
+
+
+def test_a_replica_that_hangs_costs_no_request_while_another_one_serves(server: RunningServer) -> None:
+    """SIGSTOP: its connections stay open, and nothing says that nobody is there."""
+    chat(server, "pair")
+    (hung,) = ready_pids(server)
+    streams: list[list[str]] = [[] for _ in range(4)]
+    readers = [
+        threading.Thread(target=read_all, args=(lines(server, "pair", max_tokens=4000), events)) for events in streams
+    ]
+    for reader in readers:
+        reader.start()
+    server.wait_for("pair", lambda status: len(status["replicas"]) == 2 and status["state"] == "ready", 40, "has two")
+    wait_until(lambda: len(ready_pids(server)) == 2, 20, "both are ready")
+    (other,) = {*ready_pids(server)} - {hung}
+    psutil.Process(hung).suspend()
+    begun_s = time.monotonic()
+    codes, slowest_s = [], 0.0
+    while time.monotonic() - begun_s < 25:
+        sent_s = time.monotonic()
+        codes.append(chat(server, "pair", timeout=60).status_code)
+        slowest_s = max(slowest_s, time.monotonic() - sent_s)
+    for reader in readers:
+        reader.join(60)
+    assert set(codes) == {200}
+    # Silent for 6 s, given up after 3 more: what waited for the hung one then went elsewhere.
+    assert slowest_s < 15
+    assert not psutil.pid_exists(hung), "it was killed"
+    assert other in ready_pids(server)
+    for events in streams:
+        errors = [event for event in events if '"error"' in event]
+        assert len(errors) == ("data: [DONE]" not in events), "a stream ends well, or in exactly one error"
+        words = text(events).split()
+        assert words == [WORDS[index % len(WORDS)] for index in range(len(words))], "none lost, doubled or out of order"
+
+
+def ready_pids(server: RunningServer) -> list[int]:
+    return [each["pid"] for each in server.status("pair")["replicas"] if each["state"] == "ready"]
 
 
 def test_requests_are_served_while_the_manager_is_dead_and_known_again_when_it_is_back(server: RunningServer) -> None:

@@ -150,6 +150,6 @@ def test_without_an_endpoint_there_are_no_spans(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
     exchange = Exchange("r", "POST", "/")
     for tracing in (tracing_from_environment(), Tracing()):
-        tracing.begin(exchange, {})
+        tracing.begin(exchange, [])
         tracing.end(exchange)
     assert exchange.span is None

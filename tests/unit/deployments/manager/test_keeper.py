@@ -11,7 +11,7 @@ from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import AdapterRejected, ModelFailed, ModelLoading, ModelStopped
 from catalog.replicas import ReplicaReport, ReplicaState, ScalingDecision, StartStep, VariantState
 from deployments.manager import keeper as keeper_module
-from deployments.manager.keeper import DECISIONS_INTERVAL_S, SILENT_AFTER_S, VariantKeeper
+from deployments.manager.keeper import DECISIONS_INTERVAL_S, HUNG_AFTER_S, SILENT_AFTER_S, VariantKeeper
 from tests.unit.builders import adapter, report, settle, variant
 
 
@@ -20,6 +20,7 @@ class FakeControl:
 
     def __init__(self) -> None:
         self.made: list[ScalingDecision] = []
+        self.ended: list[str] = []
         self.deploys: list[VariantSpec] = []
         self.deletes: list[str] = []
         self.num_wakes = 0
@@ -29,6 +30,9 @@ class FakeControl:
         self.given_up: str | None = None
         self.adapter_loads: list[str] = []
         self.holder: asyncio.Future[ReplicaReport] = asyncio.get_running_loop().create_future()
+
+    async def end_replica(self, app_name: str, replica_id: str) -> None:
+        self.ended.append(replica_id)
 
     async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
         return tuple(self.made)
@@ -434,13 +438,32 @@ async def test_a_replica_that_ends_is_forgotten(keeper: VariantKeeper, state: Re
     assert keeper.status().state is VariantState.COLD
 
 
-async def test_a_silent_replica_is_forgotten_but_not_one_that_starts(keeper: VariantKeeper) -> None:
-    keeper.take(ready("r1", sent_at_s=100.0))
-    keeper.take(report("r2", ReplicaState.STARTING, sent_at_s=100.0))
-    keeper.forget_silent(100.0 + SILENT_AFTER_S)
+async def test_a_silent_replica_is_forgotten_but_not_one_that_starts(keeper: VariantKeeper, clock: Clock) -> None:
+    # By when it was heard: the clock of its node may be off.
+    keeper.take(ready("r1", sent_at_s=5.0))
+    keeper.take(report("r2", ReplicaState.STARTING, sent_at_s=5.0))
+    keeper.forget_silent(clock.now_s + SILENT_AFTER_S)
     assert set(keeper.replicas) == {"r1", "r2"}
-    keeper.forget_silent(100.1 + SILENT_AFTER_S)
+    keeper.forget_silent(clock.now_s + SILENT_AFTER_S + 0.1)
     assert set(keeper.replicas) == {"r2"}
+
+
+async def test_a_replica_that_stays_silent_is_ended_and_one_that_speaks_again_is_not(
+    keeper: VariantKeeper, control: FakeControl, clock: Clock
+) -> None:
+    for replica_id in ("hung", "slow"):
+        keeper.take(ready(replica_id))
+    keeper.take(report("starting", ReplicaState.STARTING))
+    keeper.forget_silent(clock.now_s + SILENT_AFTER_S + 1)
+    await keeper.end_hung(clock.now_s + SILENT_AFTER_S + 1)
+    assert control.ended == []
+    clock.now_s += HUNG_AFTER_S
+    keeper.take(ready("slow", sent_at_s=2.0))
+    assert set(keeper.replicas) == {"slow", "starting"}
+    for _ in range(2):
+        keeper.forget_silent(clock.now_s + 1)
+        await keeper.end_hung(clock.now_s + 1)
+    assert control.ended == ["hung"]
 
 
 async def test_decisions_are_read_when_replicas_come_or_go_and_now_and_then(

@@ -18,6 +18,7 @@ from catalog.errors import InvalidRequest, ModelExists, ModelInUse, ModelNotFoun
 from catalog.loading import ConfigError
 from catalog.replicas import ScalingDecision, VariantState
 from catalog.sources import PROJECT
+from deployments.manager import keeper as keeper_module
 from deployments.manager import manager as manager_module
 from deployments.manager.manager import ModelManager
 from deployments.manager.view import Placed
@@ -42,7 +43,11 @@ class FakeControl:
 
     def __init__(self) -> None:
         self.made: list[ScalingDecision] = []
+        self.ended: list[str] = []
         self.apps: set[str] = set()
+
+    async def end_replica(self, app_name: str, replica_id: str) -> None:
+        self.ended.append(replica_id)
 
     async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
         return tuple(self.made)
@@ -428,7 +433,8 @@ async def test_house_is_kept_while_decisions_cannot_be_read(
     await manager.report(report(sent_at_s=time.time()))
     await until(asked.is_set)
     silent = f"{CHAT}@H100:4"
-    await manager.report(report("r2", variant=silent, sent_at_s=1.0))
+    monkeypatch.setattr(keeper_module, "SILENT_AFTER_S", -1)
+    await manager.report(report("r2", variant=silent))
     await until(lambda: not manager._keepers.find(silent).replicas)
 
 
