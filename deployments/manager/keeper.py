@@ -31,8 +31,9 @@ from deployments.manager.serve_control import ServeControl
 logger = logging.getLogger("ray.serve")
 
 STATUS_INTERVAL_S = 2.0
-SILENT_AFTER_S = 6.0
-HUNG_AFTER_S = 15.0
+# On a crowded machine a replica that serves may not come to speak for seconds.
+SILENT_AFTER_S = 8.0
+HUNG_AFTER_S = 30.0
 DECISIONS_INTERVAL_S = 10.0
 # Imports and loading hold a starting replica's interpreter for seconds at a time.
 STARTING_SILENT_AFTER_S = 90.0

@@ -151,7 +151,11 @@ async def test_a_client_that_leaves_before_the_first_token_ends_its_request(engi
     async with client(engine_server) as http:
         body = chat_body(CHAT, ESSAY, max_tokens=1800, ignore_eos=True)
         whole = asyncio.create_task(http.post("/v1/chat/completions", json=body))
-        await wait_for_ongoing(http, CHAT, 1, 1, timeout_s=10)
+        try:
+            await wait_for_ongoing(http, CHAT, 1, 1, timeout_s=10)
+        except AssertionError as error:
+            answer = whole.result().text if whole.done() else "none yet"
+            raise AssertionError(f"{error}; answer: {answer[:300]}; {engine_server.status(CHAT)}") from None
         whole.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await whole

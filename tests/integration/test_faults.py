@@ -57,15 +57,15 @@ def test_a_replica_that_hangs_costs_no_request_while_another_one_serves(server: 
     psutil.Process(hung).suspend()
     begun_s = time.monotonic()
     codes, slowest_s = [], 0.0
-    while time.monotonic() - begun_s < 25:
+    while time.monotonic() - begun_s < 40 and psutil.pid_exists(hung):
         sent_s = time.monotonic()
         codes.append(chat(server, "pair", timeout=60).status_code)
         slowest_s = max(slowest_s, time.monotonic() - sent_s)
     for reader in readers:
         reader.join(60)
     assert set(codes) == {200}
-    # Silent for 6 s, given up after 3 more: what waited for the hung one then went elsewhere.
-    assert slowest_s < 15
+    # Silent for 8 s, given up after 3 more: what waited for the hung one then went elsewhere.
+    assert 8 < slowest_s < 20
     assert not psutil.pid_exists(hung), "it was killed"
     assert other in ready_pids(server)
     for events in streams:
