@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
@@ -56,11 +57,12 @@ def test_a_replica_that_hangs_costs_no_request_while_another_one_serves(server: 
     (other,) = {*ready_pids(server)} - {hung}
     psutil.Process(hung).suspend()
     begun_s = time.monotonic()
-    codes, slowest_s = [], 0.0
-    while time.monotonic() - begun_s < 40 and psutil.pid_exists(hung):
-        sent_s = time.monotonic()
+    with ThreadPoolExecutor(16) as pool:
+        # So many at once that some are sent to the one that hangs.
+        codes = list(pool.map(lambda _: chat(server, "pair", timeout=60).status_code, range(16)))
+    slowest_s = time.monotonic() - begun_s
+    while time.monotonic() - begun_s < 50 and psutil.pid_exists(hung):
         codes.append(chat(server, "pair", timeout=60).status_code)
-        slowest_s = max(slowest_s, time.monotonic() - sent_s)
     for reader in readers:
         reader.join(60)
     assert set(codes) == {200}
