@@ -114,6 +114,8 @@ class EmulatedEngineServer:
 
     async def _embeddings(self, request: Request) -> Response:
         body = await request.json()
+        if body.get("input") is None:
+            return JSONResponse(InvalidRequest("input is required", param="input").body(), 400)
         inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
         data = [
             {"object": "embedding", "index": index, "embedding": [float(len(str(text)))] * EMBEDDING_WIDTH}
@@ -131,6 +133,9 @@ class EmulatedEngineServer:
         num_tokens = body.get("max_tokens") or body.get("max_completion_tokens") or DEFAULT_MAX_TOKENS
         if not isinstance(num_tokens, int) or num_tokens < 1:
             return JSONResponse(InvalidRequest("max_tokens must be at least 1", param="max_tokens").body(), 400)
+        options = body.get("stream_options") or {}
+        if not isinstance(options, dict):
+            return JSONResponse(InvalidRequest("stream_options must be an object", param="stream_options").body(), 400)
         model = body.get("model") or self._served_name
         prompt_tokens = len(json.dumps(body.get("messages") or body.get("prompt") or "").split())
         head = {"id": f"emulated-{time.time_ns():x}", "created": int(time.time()), "model": model}
@@ -139,8 +144,8 @@ class EmulatedEngineServer:
         }  # fmt: skip
         if body.get("stream"):
             head["object"] = "chat.completion.chunk" if kind == "chat.completion" else kind
-            wants_usage = bool((body.get("stream_options") or {}).get("include_usage"))
-            events = self._events(head, part, num_tokens, prompt_tokens, usage if wants_usage else None)
+            told_usage = usage if options.get("include_usage") else None
+            events = self._events(head, part, num_tokens, prompt_tokens, told_usage)
             return StreamingResponse(events, media_type="text/event-stream")
         text = "".join([word async for word in self._words(num_tokens, prompt_tokens)])
         choice: dict[str, Any] = {"index": 0, **whole(text), "logprobs": None, "finish_reason": "length"}

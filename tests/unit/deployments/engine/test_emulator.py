@@ -107,3 +107,16 @@ async def test_it_fails_to_start_when_told_to() -> None:
     with pytest.raises(RuntimeError, match="the weights are cursed"):
         await server.start(lambda step: None)
     assert not server.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/embeddings", {}),
+        ("/v1/embeddings", {"input": None}),
+        ("/v1/chat/completions", {"stream_options": ["include_usage"]}),
+        ("/v1/chat/completions", {"max_tokens": -1}),
+    ],
+)
+async def test_what_vllm_refuses_it_refuses_too(client: httpx.AsyncClient, path: str, body: dict) -> None:
+    assert (await client.post(path, json=body)).status_code == 400
