@@ -320,7 +320,7 @@ class StoreUnavailable(ServiceError):
 
 
 class GatewayNotReady(ServiceError):
-    """The gateway has not yet received the catalog."""
+    """The gateway has not yet heard from the model manager what it needs for this."""
 
     code = "gateway_not_ready"
 

@@ -7,6 +7,7 @@ import json
 import logging
 import re
 import time
+import traceback
 import uuid
 
 from starlette.exceptions import HTTPException
@@ -60,14 +61,24 @@ class Envelope:
             raise
         except ClientLeft:
             exchange.outcome = "client_left"
-        except Exception:
-            logger.exception("request %s failed", exchange.request_id)
+        except Exception as error:
+            logger.error("request %s failed: %s", exchange.request_id, without_message(error))
             await reply.fail(InternalError("raymux failed to handle this request; try again."))
         finally:
             total_ms = (time.perf_counter() - exchange.begun_s) * 1000
             self._metrics.ended(exchange, total_ms)
             self._tracing.end(exchange)
             log(exchange, total_ms)
+
+
+def without_message(error: BaseException) -> str:
+    """An error's type and where it was raised, and those of what it came from.
+
+    What a library says in an error's message may be what it could not handle: a piece of a prompt, or a header.
+    """
+    told = f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"
+    cause = error.__cause__ or error.__context__
+    return told if cause is None else f"{told}from {without_message(cause)}"
 
 
 def request_id(scope: Scope) -> str:

@@ -22,6 +22,7 @@ class GatewayMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._queue_depth: Callable[[], dict[str, int]] = dict
+        self._num_changes = 0
         registry = self.registry
         self._requests = Counter(
             "inference_requests",
@@ -79,10 +80,12 @@ class GatewayMetrics:
 
     def begun(self) -> None:
         """A request has come."""
+        self._num_changes += 1
         self._in_flight.inc()
 
     def ended(self, exchange: Exchange, total_ms: float) -> None:
         """A request has ended, however. Only requests to inference endpoints are counted by model."""
+        self._num_changes += 1
         self._in_flight.dec()
         if exchange.endpoint is None:
             return
@@ -105,14 +108,21 @@ class GatewayMetrics:
             )
 
     def cache_hit(self, model: str) -> None:
+        self._num_changes += 1
         self._cache_hits.labels(model).inc()
 
     def cache_missed(self, model: str) -> None:
+        self._num_changes += 1
         self._cache_misses.labels(model).inc()
 
     def breaker_opened(self, kind: str) -> None:
         """`kind`: `replica` or `provider`."""
+        self._num_changes += 1
         self._breakers.labels(kind).inc()
+
+    def state(self) -> tuple[int, dict[str, int]]:
+        """Differs from an earlier one if anything was counted since; costs nothing beside reading the registry."""
+        return self._num_changes, self._queue_depth()
 
     def read_queues(self) -> None:
         """Take over the queues' depths; to be called before the registry is read."""

@@ -1,13 +1,14 @@
 """OpenTelemetry traces: a span for each request, and one each for its wait, its cold start and every attempt.
 
-Off unless OTEL_EXPORTER_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) is set; then nothing of OpenTelemetry is
-imported. Spans go out by OTLP over HTTP from a thread of its own with a bounded queue, so a collector that hangs costs
-spans and never a request. No span holds content.
+Off unless OTEL_EXPORTER_OTLP_ENDPOINT (or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT) is set; until then raymux makes no spans
+and imports nothing of OpenTelemetry (Ray imports its SDK, for metrics of its own). Spans go out by OTLP over HTTP from
+a thread with a bounded queue, so a collector that hangs costs spans and never a request. No span holds content.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -58,6 +59,7 @@ class Span:
         self._span = span
         self._context = trace.set_span_in_context(span)
         self._innermost = span
+        self._begun_ns = time.time_ns()
 
     @contextmanager
     def child(self, name: str) -> Iterator[Any]:
@@ -103,6 +105,9 @@ class Span:
             "gen_ai.usage.output_tokens": usage.completion_tokens if usage else None,
         }
         self._span.set_attributes({name: value for name, value in attributes.items() if value is not None})
+        if exchange.first_byte_ms is not None:
+            # Noted now, for nothing is to be done while bytes flow.
+            self._span.add_event("first_byte", timestamp=self._begun_ns + round(exchange.first_byte_ms * 1e6))
         if exchange.outcome == "failed":
             self._span.set_status(Status(StatusCode.ERROR, exchange.error_code))
         self._span.end()

@@ -249,14 +249,15 @@ class ModelManager:
             warmups=self._warmups.all(),
         )
 
-    async def gateway_metrics(self, gateway: str, counts: Snapshot | None) -> bool:
+    async def gateway_metrics(self, gateway: str, number: int, counts: Snapshot | None) -> bool:
         """Note what a gateway has counted, None for nothing new. False: it must say all of it."""
-        return self._counts.take(gateway, counts)
+        return self._counts.take(gateway, number, counts)
 
-    async def other_metrics(self, gateway: str) -> Snapshot | None:
-        """What everybody but one gateway has counted; None while that is not known yet."""
-        others = self._counts.others(gateway)
-        return None if others is None else merged([others, self._metrics.snapshot()])
+    async def total_metrics(self, gateway: str, number: int, counts: Snapshot) -> Snapshot | None:
+        """What everybody has counted, this gateway so much; None while that is not known yet."""
+        self._counts.take(gateway, number, counts)
+        total = self._counts.total()
+        return None if total is None else merged([total, self._metrics.snapshot()])
 
     @returns_errors
     async def ensure(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -18,51 +19,85 @@ logger = logging.getLogger("ray.serve")
 
 GONE_AFTER_S = 15 * PUSH_INTERVAL_S
 _STEP_S = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200)
+# More gateways than are paused at one time, few enough to be written as one record.
+MAX_ENDED_APART = 16
 _ENDED = "ended_gateways"
 
 
+class _Told(NamedTuple):
+    """What a gateway has told last, and when."""
+
+    at_s: float
+    number: int
+    counts: Snapshot
+
+
 class FleetCounts:
-    """The counts of gateways by their id; what those that have ended counted is kept in the store."""
+    """The counts of gateways by their id; what those that have ended counted is kept in the store.
+
+    A gateway that is silent counts as ended, but may only have been paused, or this process was. So the last ones that
+    ended are kept apart, and one that is heard again takes its own place: counted twice it would double the totals.
+    """
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
         self._begun_s = clock()
-        self._gateways: dict[str, tuple[float, Snapshot]] = {}
-        self._ended: Snapshot = {}
+        self._gateways: dict[str, _Told] = {}
+        self._ended: dict[str, Snapshot] = {}
+        self._long_ended: Snapshot = {}
 
     async def restore(self) -> None:
         """Take over what the store holds."""
-        record = (await self._store.read(Kind.METRICS)).get(_ENDED, [])
+        record = (await self._store.read(Kind.METRICS)).get(_ENDED, [{}, []])
         try:
-            self._ended = from_json(record)
-        except (TypeError, ValueError):
+            ended, long_ended = record
+            self._ended = {gateway: from_json(counts) for gateway, counts in ended.items()}
+            self._long_ended = from_json(long_ended)
+        except (AttributeError, TypeError, ValueError):
+            self._ended, self._long_ended = {}, {}
             logger.warning("the store's record of ended gateways' metrics is unreadable; counting from zero")
 
-    def take(self, gateway: str, counts: Snapshot | None) -> bool:
-        """Note what a gateway has counted, or that it has counted nothing since. False: it must say all of it."""
+    def take(self, gateway: str, number: int, counts: Snapshot | None) -> bool:
+        """Note what a gateway has counted, or that it has counted nothing since. False: it must say all of it.
+
+        `number` grows with each call of a gateway; one that comes late is dropped, for its counts are older.
+        """
         known = self._gateways.get(gateway)
-        if counts is None and known is None:
-            return False
-        self._gateways[gateway] = self._clock(), counts if counts is not None else known[1] if known else {}
+        if known is not None and number < known.number:
+            return True
+        if counts is None:
+            if known is None:
+                return False
+            counts = known.counts
+        self._gateways[gateway] = _Told(self._clock(), number, counts)
+        self._ended.pop(gateway, None)
         return True
 
     async def forget_gone(self) -> None:
         """Keep the counts of gateways that are heard no more. Raises StoreUnavailable."""
-        gone = [id for id, (at_s, _) in self._gateways.items() if self._clock() - at_s > GONE_AFTER_S]
+        now_s = self._clock()
+        gone = {id: told for id, told in self._gateways.items() if now_s - told.at_s > GONE_AFTER_S}
         if not gone:
             return
-        ended = merged([self._ended, *(counted(self._gateways[id][1]) for id in gone)])
-        await self._store.put(Kind.METRICS, _ENDED, to_json(ended))
-        self._ended = ended
-        for id in gone:
-            del self._gateways[id]
+        ended = self._ended | {id: counted(told.counts) for id, told in gone.items()}
+        long_ended = self._long_ended
+        while len(ended) > MAX_ENDED_APART:
+            long_ended = merged([long_ended, ended.pop(next(iter(ended)))])
+        record = [{id: to_json(counts) for id, counts in ended.items()}, to_json(long_ended)]
+        await self._store.put(Kind.METRICS, _ENDED, record)
+        for id, told in gone.items():
+            # What was heard while the store wrote is newer.
+            if self._gateways[id] is told:
+                del self._gateways[id]
+        self._long_ended = long_ended
+        self._ended = {id: counts for id, counts in ended.items() if id not in self._gateways}
 
-    def others(self, gateway: str) -> Snapshot | None:
-        """The sum of what all but one have counted; None while gateways may not have told yet."""
+    def total(self) -> Snapshot | None:
+        """The sum of what all have counted; None while gateways may not have told yet."""
         if self._clock() - self._begun_s < 2 * PUSH_INTERVAL_S:
             return None
-        return merged([self._ended, *(counts for id, (_, counts) in self._gateways.items() if id != gateway)])
+        return merged([self._long_ended, *self._ended.values(), *(told.counts for told in self._gateways.values())])
 
 
 class ManagerMetrics:

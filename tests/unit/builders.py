@@ -14,6 +14,7 @@ from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantS
 from catalog.settings import CatalogSettings
 from catalog.warmups import Warmup
 from deployments.manager.view import FleetView, Placed
+from deployments.metric_families import Snapshot
 
 CHAT = "demo-chat"
 CHAT_ALIAS = "Acme/Demo-1B"
@@ -209,6 +210,8 @@ class FakeManager:
             return SimpleNamespace(remote=self._ensure)
         if verb == "watch":
             return SimpleNamespace(remote=self._watch)
+        if verb == "total_metrics" and verb not in self.answers:
+            return SimpleNamespace(remote=self._total_metrics)
 
         async def act(*arguments: Any, **options: Any) -> Any:
             self.calls.append((verb, *arguments, *options.values()))
@@ -224,6 +227,10 @@ class FakeManager:
             raise ConnectionError("the manager restarts")
         is_new = catalog_version != self._catalog_version
         return FleetView(self._version, self._catalog_version, self._settings if is_new else None, **self._view)
+
+    async def _total_metrics(self, gateway: str, number: int, counts: Snapshot) -> Snapshot:
+        """Those of the only gateway."""
+        return counts
 
     async def _ensure(
         self, keys: tuple[str, ...], adapter: AdapterSpec | None, suspects: tuple[str, ...], *, in_order: bool

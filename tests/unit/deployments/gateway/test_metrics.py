@@ -77,13 +77,12 @@ async def test_requests_are_counted_by_model_endpoint_status_and_outcome(warm: G
     assert samples(text, "inference_requests_in_flight") == {(): 1}
 
 
-async def test_the_others_counts_are_added_and_stay_while_the_manager_is_away(warm: GatewayUnderTest) -> None:
+async def test_without_the_manager_there_is_an_error_and_no_part_of_the_totals(warm: GatewayUnderTest) -> None:
     await warm.chat()
-    warm.manager.answers["other_metrics"] = snapshot(warm.services.metrics.registry)
-    name, chat = "inference_requests_total", ("/v1/chat/completions", CHAT, "completed", "200")
-    assert samples(await scrape(warm), name)[chat] == 2
-    warm.manager.answers["other_metrics"] = None
-    assert samples(await scrape(warm), name)[chat] == 2
+    warm.manager.answers["total_metrics"] = None
+    reply = await warm.get("/metrics")
+    assert (reply.status_code, reply.json()["error"]["code"]) == (503, "gateway_not_ready")
+    assert reply.headers["retry-after"] == "5"
 
 
 async def test_metrics_need_an_admin_key(warm: GatewayUnderTest) -> None:
@@ -98,6 +97,7 @@ async def test_no_secret_reaches_a_log_or_a_metric(warm: GatewayUnderTest, caplo
     logger = logging.getLogger("ray.serve")
     logger.addHandler(caplog.handler)
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger.name)
 
     async def secretive(reply: Reply) -> None:
         reply._exchange.usage = Usage(7, 3)
@@ -106,18 +106,28 @@ async def test_no_secret_reaches_a_log_or_a_metric(warm: GatewayUnderTest, caplo
     async def fault(reply: Reply) -> None:
         raise UpstreamError("The engine failed to answer this request; try again.")
 
-    warm.relay.script = [secretive, fault]
+    async def surprise(reply: Reply) -> None:
+        # By their index: a traceback quotes the lines of the source.
+        try:
+            raise ValueError(SECRETS[1])
+        except ValueError as error:
+            raise KeyError(SECRETS[0]) from error
+
+    warm.relay.script = [secretive, fault, surprise]
     sent = {**headers(USER), "cookie": "a-secret-cookie", "x-request-id": "a-secret-path /../"}
     messages: list[Any] = [{"role": "user", "content": "a-secret-prompt"}]
-    for model in (CHAT, CHAT, "a-secret-model"):
+    for model in (CHAT, CHAT, CHAT, "a-secret-model"):
         await warm.chat(sent, model=model, messages=messages, user="a-secret-prompt")
     await warm.post("/v1/chat/completions", content=b"a-secret-prompt", headers=sent)
     await warm.post("/a-secret-path", json={}, headers=sent)
     await warm.get("/v1/models/a-secret-model", headers=sent)
     await warm.chat({"authorization": "Bearer a-secret-path"})
     logger.removeHandler(caplog.handler)
-    told = "\n".join(record.getMessage() for record in caplog.records if record.name != "httpx")
-    assert told.count('"request_id"') >= 7
+    written = logging.Formatter()
+    # The client's own log names the paths that it asks for.
+    told = "\n".join(written.format(record) for record in caplog.records if record.name != "httpx")
+    assert told.count('"request_id"') >= 8
+    assert "KeyError" in told
     told += (await scrape(warm, **headers(ADMIN))) + exposition(snapshot(warm.services.metrics.registry)).decode()
     for secret in (*SECRETS, adapter().source, report("r1").secret):
         assert secret not in told, secret

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from catalog.errors import UpstreamError
 from catalog.replicas import ReplicaReport
 from deployments.gateway import dispatch
-from deployments.gateway.exchange import Exchange, Reply
+from deployments.gateway.exchange import EVENT_STREAM, Exchange, Reply
 from deployments.gateway.relay import _headers
 from deployments.gateway.tracing import Tracing, tracing_from_environment
 from tests.unit.builders import CHAT, report, settle
@@ -110,7 +111,29 @@ async def test_a_request_and_its_attempts_are_one_trace_below_the_client_s(
     told = attributes(request)
     assert (told["raymux.model"], told["raymux.choice"], told["http.response.status_code"]) == (CHAT, "warm", 200)
     assert attributes(answered)["raymux.choice"] == "warm"
+    assert [event.name for event in request.events] == []
     assert "a-secret" not in str(collector.requests)
+
+
+async def test_a_stream_s_first_byte_is_an_event_within_its_span(
+    gateway: GatewayUnderTest, collector: Collector
+) -> None:
+    async def stream(reply: Reply) -> None:
+        await reply.begin(200, EVENT_STREAM)
+        await reply.write(b"data: 1\n\n")
+        await reply.end()
+
+    gateway.relay.script = [stream]
+    await gateway.chat(stream=True)
+    request = next(span for span in await exported(collector, 2) if span.name == "request")
+    (event,) = request.events
+    assert event.name == "first_byte"
+    assert request.start_time_unix_nano <= event.time_unix_nano <= request.end_time_unix_nano + 10**6
+
+
+async def test_a_collector_that_is_not_there_costs_no_request(gateway: GatewayUnderTest, collector: Collector) -> None:
+    collector.close()
+    assert {(await gateway.chat()).status_code for _ in range(20)} == {200}
 
 
 async def test_an_error_is_the_span_s_status(gateway: GatewayUnderTest, collector: Collector) -> None:
@@ -149,6 +172,9 @@ def test_without_an_endpoint_there_are_no_spans(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)
     exchange = Exchange("r", "POST", "/")
+    for name in [name for name in sys.modules if name.startswith("opentelemetry")]:
+        # Ray imports the SDK for itself; what raymux imports would be found missing.
+        monkeypatch.setitem(sys.modules, name, None)
     for tracing in (tracing_from_environment(), Tracing()):
         tracing.begin(exchange, [])
         tracing.end(exchange)
