@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deployments.metric_families import PUSH_INTERVAL_S
 from tests.integration.calls import CLIENT, FEW_KEY, USER_KEY, chat, error
 from tests.integration.test_faults import serve_process
 from tests.redis_server import RedisServer
@@ -56,7 +53,6 @@ def test_a_limit_is_shared_survives_its_gateway_and_does_without_redis(
 
     assert chat(server, "herd", headers=key(FEW_KEY)).status_code == 403
     assert [status() for _ in range(4)] == [200, 200, 200, 429]
-    time.sleep(PUSH_INTERVAL_S + 1)
     counted = num_requests(server)
     assert counted >= 5
     serve_process(server, "Gateway").kill()
@@ -70,7 +66,7 @@ def test_a_limit_is_shared_survives_its_gateway_and_does_without_redis(
     wait_until(is_up, 60, "a gateway answers")
     # A gateway that counted for itself would leave two.
     assert int(chat(server, "fast", headers=key(FEW_KEY)).headers["x-ratelimit-remaining-requests"]) < 2
-    # What the killed gateway had counted is not lost with it.
+    # What the killed gateway had told is not lost with it, though it had no time to push it.
     assert num_requests(server) > counted
     redis_server.freeze()
     assert [status() for _ in range(4)] == [200, 200, 200, 429]

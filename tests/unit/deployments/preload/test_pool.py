@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from deployments.preload import launcher
-from deployments.preload.launcher import MAX_REQUEST_BYTES
+from deployments.preload.launcher import MAX_REQUEST_BYTES, receive
 from deployments.preload.requests import differing
 
 LAUNCHER = [sys.executable, "-S", str(Path(launcher.__file__))]
@@ -175,7 +175,9 @@ def test_a_pool_that_ends_before_it_answers_costs_the_worker(node: Node) -> None
             connection, _ = listener.accept()
             with connection:
                 connection.sendall(b"+")
-                connection.recv(2**20)
+                # All of the request: a pool that ends before it has that cannot have forked.
+                left = int.from_bytes(receive(connection, 4), "big")
+                assert len(receive(connection, left)) == left
             output, _ = process.communicate(timeout=10)
     assert (output, process.returncode) == ("", 1)
 
