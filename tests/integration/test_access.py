@@ -36,7 +36,10 @@ def test_a_user_s_key_infers_and_changes_nothing(server: RunningServer) -> None:
 
 def num_requests(server: RunningServer) -> float:
     """Of the chat endpoint, by all gateways so far."""
-    text = CLIENT.get(f"{server.url}/metrics").raise_for_status().text
+    url = f"{server.url}/metrics"
+    # A manager that is seconds old has not heard of all gateways, and says so.
+    wait_until(lambda: CLIENT.get(url).status_code == 200, 20, "the totals are known")
+    text = CLIENT.get(url).raise_for_status().text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)
