@@ -7,14 +7,15 @@ the store keeps.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from autoscaling.history import ArrivalHistory, seen
 from autoscaling.keep_alive import KeepAliveRules, idle_timeout_s
 from autoscaling.prewarm import is_expected
-from catalog.catalog import VariantSpec
+from catalog.catalog import Catalog, Target, VariantSpec
 from catalog.gpus import GpuShape
+from deployments.manager.keepers import Keepers
 from deployments.manager.store import Kind, Store
 
 SAVE_INTERVAL_S = 60.0
@@ -73,6 +74,15 @@ class Habits:
             return False
         history = self._histories.get(spec.model, ArrivalHistory())
         return is_expected(history, _rules(spec, start_s), now_s, is_warm=is_warm)
+
+    def expected(self, catalog: Catalog, keepers: Keepers, now_s: float) -> Iterator[Target]:
+        """The cold models that should be started for what their past days make likely."""
+        for target in catalog.targets():
+            if target.upstream is not None or target.adapter is not None or not target.lifecycle.prewarm:
+                continue
+            first = keepers.of(target)[0]
+            if not keepers.is_up(target) and self.is_expected(first.spec, first.expected_start_s, now_s, is_warm=False):
+                yield target
 
 
 def _rules(spec: VariantSpec, start_s: float) -> KeepAliveRules:

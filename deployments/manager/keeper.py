@@ -9,44 +9,30 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from ray.exceptions import RayError
 
 from autoscaling.choice import Reason
-from autoscaling.lifecycle import backoff_s, expected_start_s, variant_state
+from autoscaling.lifecycle import expected_start_s, variant_state
 from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import ModelFailed, ModelLoading, ModelStopped, RaymuxError
 from catalog.replicas import (
     ColdStart,
     ReplicaReport,
     ReplicaState,
-    ScalingDecision,
     StartStep,
     VariantState,
     VariantStatus,
 )
+from deployments.manager.decision_log import DecisionLog
+from deployments.manager.roster import Roster
 from deployments.manager.serve_control import ServeControl
+from deployments.manager.start_gate import StartGate
 
 logger = logging.getLogger("ray.serve")
 
 STATUS_INTERVAL_S = 2.0
-# On a crowded machine a replica that serves may not come to speak for seconds.
-SILENT_AFTER_S = 8.0
-HUNG_AFTER_S = 30.0
-DECISIONS_INTERVAL_S = 10.0
-# Imports and loading hold a starting replica's interpreter for seconds at a time.
-STARTING_SILENT_AFTER_S = 90.0
 FIRST_GUESS_S = 30.0
-
-
-@dataclass
-class _Failure:
-    """The last failed start, and how many there were in a row."""
-
-    reason: str
-    count: int
-    retry_at_s: float
 
 
 class VariantKeeper:
@@ -54,28 +40,27 @@ class VariantKeeper:
 
     def __init__(self, spec: VariantSpec, control: ServeControl, on_change: Callable[[], None]) -> None:
         self.spec = spec
-        self.replicas: dict[str, ReplicaReport] = {}
         self.is_deployed = False
         self._control = control
         self._on_change = on_change
-        self._is_stopped = False
-        self._failure: _Failure | None = None
+        self._gate = StartGate(spec.model)
         self._start: asyncio.Task[None] | None = None
         self._arrivals: asyncio.Queue[ReplicaReport | ModelStopped] = asyncio.Queue()
         self._adapter_loads: dict[str, asyncio.Task[ReplicaReport]] = {}
         self._applications = asyncio.Lock()
-        # When each replica was last heard, by this process's clock: those of other nodes may be off.
-        self._heard_s: dict[str, float] = {}
-        self._silent: set[str] = set()
-        self._decisions: tuple[ScalingDecision, ...] = ()
-        self._decisions_read_s = 0.0
-        self._num_when_read = 0
+        self._roster = Roster()
+        self._decisions = DecisionLog(control)
         self._last_start: ColdStart | None = None
         self._expected_s: float | None = None
         self._num_starts = 0
         self._since_s = time.time()
         self._state = VariantState.COLD
         self._chosen_because = ""
+
+    @property
+    def replicas(self) -> dict[str, ReplicaReport]:
+        """What its replicas said of themselves last, by their ids."""
+        return self._roster.reports
 
     @property
     def state(self) -> VariantState:
@@ -100,7 +85,7 @@ class VariantKeeper:
     @property
     def is_blocked(self) -> bool:
         """Whether no start may be tried now: stopped by hand, or waiting after a failed start."""
-        return self._is_stopped or (self._failure is not None and self._failure.retry_at_s > time.time())
+        return self._gate.is_blocked(time.time())
 
     def note_choice(self, reason: Reason) -> None:
         """Remember why the variant is started; its status tells."""
@@ -112,7 +97,7 @@ class VariantKeeper:
     def forget(self, suspects: Iterable[str]) -> None:
         """Forget replicas that a gateway could not reach, until they report again."""
         for suspect in suspects:
-            self.replicas.pop(suspect, None)
+            self._roster.drop(suspect)
         self._changed()
 
     async def ensure_ready(self) -> ReplicaReport:
@@ -143,21 +128,7 @@ class VariantKeeper:
 
     def require_startable(self) -> None:
         """Raise ModelStopped or ModelFailed when no start may be tried now."""
-        if self._is_stopped:
-            raise self._stopped_error()
-        if self._failure is not None and self._failure.retry_at_s > time.time():
-            raise self._failed_error()
-
-    def _stopped_error(self) -> ModelStopped:
-        return ModelStopped(f"{self.spec.model} was stopped. Start it with POST /v1/models/{self.spec.model}/start.")
-
-    def _failed_error(self) -> ModelFailed:
-        assert self._failure is not None
-        wait_s = max(0.0, self._failure.retry_at_s - time.time())
-        return ModelFailed(
-            f"{self.spec.model} could not start: {self._failure.reason}. It is tried again after {wait_s:.0f} s.",
-            retry_after_s=wait_s,
-        )
+        self._gate.require_open(time.time())
 
     # Starting
 
@@ -195,11 +166,11 @@ class VariantKeeper:
             raise
         except RaymuxError as error:
             self._note_failure(error.message)
-            raise self._failed_error() from None
+            raise self._gate.failed_error(time.time()) from None
         except Exception as error:
             logger.exception("deploying %s failed", self.spec.key)
             self._note_failure(f"{type(error).__name__} while it was deployed; the manager's log says more")
-            raise self._failed_error() from None
+            raise self._gate.failed_error(time.time()) from None
         self._note_start(begun_s, arrival)
 
     async def _deploy(self) -> None:
@@ -244,13 +215,11 @@ class VariantKeeper:
         steps_s = {StartStep.SCHEDULING: scheduling_s, **arrival.step_durations_s}
         self._last_start = ColdStart(round(begun_s, 3), total_s, dict(steps_s))
         self._expected_s = expected_start_s(self._expected_s, total_s)
-        self._failure = None
+        self._gate.forget_failure()
         logger.info("%s is ready after %.1f s", self.spec.key, total_s)
 
     def _note_failure(self, reason: str) -> None:
-        count = self._failure.count + 1 if self._failure else 1
-        wait_s = backoff_s(count, self.spec.lifecycle.retry_backoff_s)
-        self._failure = _Failure(reason.rstrip("."), count, time.time() + wait_s)
+        self._gate.note_failure(reason, self.spec.lifecycle.retry_backoff_s, time.time())
         logger.error("%s failed to start: %s", self.spec.key, reason)
         # Serve would try again and again by itself; the backoff is ours.
         asyncio.create_task(self.remove())  # noqa: RUF006
@@ -264,16 +233,16 @@ class VariantKeeper:
 
     def forbid_start(self) -> None:
         """Let nothing start until `allow_start`."""
-        if self._is_stopped:
+        if self._gate.is_stopped:
             return
-        self._is_stopped = True
-        self._arrivals.put_nowait(self._stopped_error())
+        self._gate.is_stopped = True
+        self._arrivals.put_nowait(self._gate.stopped_error())
         self._changed()
 
     def allow_start(self) -> None:
         """End a stop by hand, and forget an earlier failure."""
-        self._is_stopped = False
-        self._failure = None
+        self._gate.is_stopped = False
+        self._gate.forget_failure()
         self._changed()
 
     async def remove(self) -> None:
@@ -289,15 +258,15 @@ class VariantKeeper:
     async def retire(self) -> None:
         """Leave nothing behind: the variant is no longer in the catalog."""
         await self.remove()
-        await self._control.forget_decisions(self.spec.app_name)
+        await self._decisions.forget(self.spec.app_name)
 
     async def update(self, spec: VariantSpec) -> None:
         """Serve with a new spec from now on: a running variant is replaced, a cold one only noted."""
         if spec.fingerprint == self.spec.fingerprint:
             return
         self.spec = spec
-        self._failure = None
-        if not self._is_stopped and (self.replicas or self._start is not None):
+        self._gate.forget_failure()
+        if not self._gate.is_stopped and (self.replicas or self._start is not None):
             async with self._applications:
                 await self._control.deploy(spec)
                 self.is_deployed = True
@@ -309,35 +278,21 @@ class VariantKeeper:
     def take(self, report: ReplicaReport) -> None:
         """Note what a replica says of itself."""
         known = self.replicas.get(report.replica_id)
-        if known is not None and known.sent_at_s > report.sent_at_s:
+        if not self._roster.take(report, time.time()):
             return
-        if report.state in (ReplicaState.GONE, ReplicaState.FAILED):
-            self.replicas.pop(report.replica_id, None)
-            self._heard_s.pop(report.replica_id, None)
-        else:
-            self.replicas[report.replica_id] = report
-            self._heard_s[report.replica_id] = time.time()
-        self._silent.discard(report.replica_id)
         has_arrived = known is None or known.state is not report.state
         if has_arrived and report.state in (ReplicaState.READY, ReplicaState.FAILED):
             self._arrivals.put_nowait(report)
         self._changed()
 
-    def forget_silent(self, now_s: float) -> None:
-        """Drop replicas that have not reported for long: their process or node is gone, or hangs."""
-        for replica_id, report in list(self.replicas.items()):
-            allowed_s = STARTING_SILENT_AFTER_S if report.state is ReplicaState.STARTING else SILENT_AFTER_S
-            if now_s - self._heard_s[replica_id] > allowed_s:
-                del self.replicas[replica_id]
-                if report.state is not ReplicaState.STARTING:
-                    self._silent.add(replica_id)
-                self._changed()
+    async def forget_silent(self, now_s: float) -> None:
+        """Drop replicas that have not reported for long, and kill those that stay silent.
 
-    async def end_hung(self, now_s: float) -> None:
-        """Kill replicas that stay silent. Serve would take three health checks of 30 s to do so."""
-        for replica_id in [each for each in self._silent if now_s - self._heard_s[each] > HUNG_AFTER_S]:
-            self._silent.discard(replica_id)
-            del self._heard_s[replica_id]
+        Serve would take three health checks of 30 s to do so.
+        """
+        if self._roster.drop_silent(now_s):
+            self._changed()
+        for replica_id in self._roster.take_hung(now_s):
             await self._control.end_replica(self.spec.app_name, replica_id)
 
     def _ready(self) -> ReplicaReport | None:
@@ -347,22 +302,16 @@ class VariantKeeper:
         state = variant_state(
             self.replicas.values(),
             is_asked_for=self._start is not None,
-            is_stopped=self._is_stopped,
-            has_failed=self._failure is not None,
+            is_stopped=self._gate.is_stopped,
+            has_failed=self._gate.failure is not None,
         )
         if state is not self._state:
             self._state, self._since_s = state, time.time()
         self._on_change()
 
     async def read_decisions(self, now_s: float) -> None:
-        """Learn why Serve changes the number of replicas: when it has, and while there are any, now and then."""
-        num_replicas, is_due = len(self.replicas), now_s - self._decisions_read_s > DECISIONS_INTERVAL_S
-        if num_replicas == self._num_when_read and not (num_replicas and is_due):
-            return
-        self._num_when_read, self._decisions_read_s = num_replicas, now_s
-        found = await self._control.decisions(self.spec.app_name)
-        if found != self._decisions:
-            self._decisions = found
+        """Learn why Serve changes the number of replicas."""
+        if await self._decisions.read(self.spec.app_name, len(self.replicas), now_s):
             self._changed()
 
     @property
@@ -375,6 +324,7 @@ class VariantKeeper:
         step = next((r.step for r in self.replicas.values() if r.state is ReplicaState.STARTING and r.step), None)
         if self._state is VariantState.SCHEDULING:
             step = StartStep.SCHEDULING
+        failure = self._gate.failure
         return VariantStatus(
             variant=self.spec.key,
             state=self._state,
@@ -383,8 +333,8 @@ class VariantKeeper:
             expected_start_s=round(self.expected_start_s, 1),
             num_starts=self._num_starts,
             last_start=self._last_start,
-            last_error=self._failure.reason if self._failure else "",
-            retry_at_s=self._failure.retry_at_s if self._failure else None,
+            last_error=failure.reason if failure else "",
+            retry_at_s=failure.retry_at_s if failure else None,
             chosen_because=self._chosen_because,
-            decisions=self._decisions,
+            decisions=self._decisions.entries,
         )

@@ -94,6 +94,17 @@ class Keepers:
             for keeper in self.of(target)
         )
 
+    def num_ongoing(self, target: Target) -> int:
+        """Requests in the replicas of a target's variants, those of its neighbours there too."""
+        return sum(keeper.num_ongoing for keeper in self.of(target))
+
+    def is_used(self, target: Target) -> bool:
+        """Whether requests of a target run: for an adapter those that use it, else any on its variants."""
+        if target.adapter is None:
+            return self.num_ongoing(target) > 0
+        reports = (report for keeper in self.of(target) for report in keeper.replicas.values())
+        return any(target.name in report.busy_adapters for report in reports)
+
     def take(self, report: ReplicaReport) -> VariantKeeper | None:
         """Note what a replica says of itself. Returns its variant's keeper, or None when it belongs to no variant."""
         keeper = self._keepers.get(report.variant)
@@ -105,8 +116,7 @@ class Keepers:
         """Drop replicas that have not reported for long, and end those that hang."""
         now_s = time.time()
         for keeper in list(self):
-            keeper.forget_silent(now_s)
-            await keeper.end_hung(now_s)
+            await keeper.forget_silent(now_s)
 
     async def ensure(
         self,

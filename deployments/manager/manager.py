@@ -6,8 +6,8 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Coroutine
+from typing import Any
 
 from ray import serve
 from ray.exceptions import RayError
@@ -21,6 +21,7 @@ from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
 from catalog.sources import PROJECT
 from catalog.warmups import Warmup
+from deployments.manager.changes import Changes
 from deployments.manager.cluster_view import ClusterView
 from deployments.manager.events import apply_event
 from deployments.manager.habits import Habits
@@ -28,10 +29,11 @@ from deployments.manager.inbox import Inbox, InboxEntry
 from deployments.manager.keepers import Keepers
 from deployments.manager.metrics import FleetCounts, ManagerMetrics
 from deployments.manager.registry import Registry
+from deployments.manager.returned_errors import returns_errors
 from deployments.manager.serve_control import ServeControl
 from deployments.manager.store import Kind, Store
 from deployments.manager.view import FleetView, Placed, StayTerms
-from deployments.manager.warmups import Warmups
+from deployments.manager.warmups import Warmups, scheduled
 from deployments.metric_families import Snapshot, merged
 from deployments.preload.keeper import PoolKeeper
 from router.webhooks import Event
@@ -50,24 +52,6 @@ MAX_EVENTS_SHOWN = 100
 # A replica whose requests are expected is held this much beyond each of its reports.
 EXPECTED_HOLD_S = 10.0
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-def returns_errors(
-    method: Callable[Concatenate[Any, _P], Awaitable[_T]],
-) -> Callable[Concatenate[Any, _P], Coroutine[Any, Any, _T | RaymuxError]]:
-    """Have a method return its RaymuxErrors, since Ray wraps what is raised."""
-
-    @functools.wraps(method)
-    async def wrapped(self: Any, *args: _P.args, **kwargs: _P.kwargs) -> _T | RaymuxError:
-        try:
-            return await method(self, *args, **kwargs)
-        except RaymuxError as error:
-            return error
-
-    return wrapped
-
 
 # On the head node, where the store's file is: it must find it again after a restart.
 @serve.deployment(
@@ -81,12 +65,10 @@ class ModelManager:
 
     def __init__(self) -> None:
         self._catalog: Catalog | None = None
-        self._catalog_version = int(time.time() * 1000)
-        self._version = self._catalog_version
-        self._has_changed = asyncio.Condition()
+        self._changes = Changes()
         self._has_heard = asyncio.Event()
         self._control = ServeControl()
-        self._keepers = Keepers(self._control, self._look, self._changed)
+        self._keepers = Keepers(self._control, self._look, self._changes.note)
         self._pool = PoolKeeper()
         self._promoted: set[str] = set()
         self._metrics = ManagerMetrics()
@@ -103,7 +85,7 @@ class ModelManager:
             self._counts = FleetCounts(self._store)
             self._cluster_view = ClusterView(settings.launcher_config)
             self._inbox = Inbox(self._store, functools.partial(apply_event, self))
-            self._warmups = Warmups(self._store, self._ensure_warmup, self._changed)
+            self._warmups = Warmups(self._store, self._ensure_warmup, self._changes.note)
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:
             await self._restore()
@@ -114,13 +96,13 @@ class ModelManager:
 
     async def _take_over(self, catalog: Catalog, *, is_first: bool = False) -> None:
         self._catalog = catalog
-        self._catalog_version += 1
+        self._changes.note_catalog()
         variants = (variant for target in catalog.targets() for variant in target.variants)
         self._control.is_preloaded = self._pool.follow(variants, is_wanted=catalog.settings.preload)
         await self._keepers.take_over(catalog, is_first=is_first)
         if not is_first:
             await self._habits.forget(target.name for target in catalog.targets())
-        self._changed()
+        self._changes.note()
 
     async def _restore(self) -> None:
         self._promoted = set(await self._store.read(Kind.PROMOTION))
@@ -132,7 +114,7 @@ class ModelManager:
         await self._habits.restore()
         await self._counts.restore()
         await self._inbox.restore()
-        self._changed()
+        self._changes.note()
 
     async def _hear_replicas(self) -> None:
         """Let the replicas that run report, before gateways are told that there are none."""
@@ -150,8 +132,9 @@ class ModelManager:
                 await self._keepers.forget_silent()
             self._metrics.tick(self._keepers)
             self._prewarm(time.time())
+            assert self._catalog is not None
             try:
-                await self._warmups.follow(self._scheduled(time.time()))
+                await self._warmups.follow(scheduled(self._catalog, time.time()))
                 await self._warmups.tick(time.time(), self._keepers.is_ready)
                 await self._habits.save(time.time())
                 await self._counts.forget_gone()
@@ -169,48 +152,14 @@ class ModelManager:
     def _prewarm(self, now_s: float) -> None:
         """Start models whose past days make requests likely soon, each on the variant that `auto` takes."""
         assert self._catalog is not None
-        for target in self._catalog.targets():
-            if target.upstream is not None:
-                continue
-            first = self._keepers.of(target)[0]
-            if target.adapter is not None or not target.lifecycle.prewarm or self._keepers.is_up(target):
-                continue
-            if self._habits.is_expected(first.spec, first.expected_start_s, now_s, is_warm=False):
-                logger.info("%s is started ahead of requests that its past days make likely", target.name)
-                self._do(self._start_quietly(target))
-
-    def _scheduled(self, now_s: float) -> Iterator[Warmup]:
-        """The warm-ups whose window is open."""
-        assert self._catalog is not None
-        for schedule in self._catalog.settings.warmups:
-            window, target = schedule.window(now_s), self._catalog.find(schedule.model)
-            if window is None or target is None:
-                continue
-            variants = {variant.settings.shape: variant.key for variant in target.variants}
-            keys = tuple(variants[shape] for shape in schedule.gpu_preference or variants)
-            kept_s = window.until_s - window.begun_s
-            yield Warmup(
-                window.id,
-                target.name,
-                keys,
-                kept_s,
-                window.begun_s,
-                is_scheduled=True,
-                is_in_order=bool(schedule.gpu_preference),
-            )
+        for target in self._habits.expected(self._catalog, self._keepers, now_s):
+            logger.info("%s is started ahead of requests that its past days make likely", target.name)
+            self._do(self._start_quietly(target))
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _changed(self) -> None:
-        self._version += 1
-        self._do(self._notify())
-
-    async def _notify(self) -> None:
-        async with self._has_changed:
-            self._has_changed.notify_all()
 
     # Called by engine replicas
 
@@ -232,16 +181,12 @@ class ModelManager:
     async def watch(self, version: int, catalog_version: int) -> FleetView:
         """The view of the fleet as soon as it differs from `version`, or after 10 s."""
         await self._has_heard.wait()
-        async with self._has_changed:
-            try:
-                await asyncio.wait_for(self._has_changed.wait_for(lambda: self._version != version), WATCH_TIMEOUT_S)
-            except TimeoutError:
-                pass
+        await self._changes.after(version, WATCH_TIMEOUT_S)
         await asyncio.sleep(COALESCE_S)
-        is_new = self._catalog is not None and catalog_version != self._catalog_version
+        is_new = self._catalog is not None and catalog_version != self._changes.catalog_version
         return FleetView(
-            version=self._version,
-            catalog_version=self._catalog_version,
+            version=self._changes.version,
+            catalog_version=self._changes.catalog_version,
             catalog=self._catalog.settings if is_new and self._catalog else None,
             replicas=tuple(report for keeper in self._keepers for report in keeper.replicas.values()),
             variants=tuple(keeper.status() for keeper in self._keepers),
@@ -308,7 +253,7 @@ class ModelManager:
         await self._store.put(Kind.PROMOTION, target.name)
         self._promoted.add(target.name)
         self._do(self._start_quietly(target))
-        self._changed()
+        self._changes.note()
 
     @returns_errors
     async def start(self, name: str) -> None:
@@ -325,7 +270,7 @@ class ModelManager:
         target = self.find(name)
         if target.adapter is not None:
             raise InvalidRequest(f"{name} is an adapter of {target.base}; stop that model instead.", param="model")
-        num_ongoing = sum(keeper.num_ongoing for keeper in self._keepers.of(target))
+        num_ongoing = self._keepers.num_ongoing(target)
         if num_ongoing and not drain:
             raise ModelInUse(
                 f"{num_ongoing} requests of {name} are running. POST …/stop?drain=true stops it when they have ended."
@@ -366,12 +311,7 @@ class ModelManager:
     def _require_unused(self, target: Target) -> None:
         if self._warmups.keeps(target.name):
             raise ModelInUse(f"A warm-up keeps {target.name}: end it with DELETE /v1/warmup/<id> first.")
-        keepers = self._keepers.of(target)
-        if target.adapter is not None:
-            is_used = any(target.name in report.busy_adapters for k in keepers for report in k.replicas.values())
-        else:
-            is_used = any(keeper.num_ongoing for keeper in keepers)
-        if is_used:
+        if self._keepers.is_used(target):
             raise ModelInUse(f"Requests of {target.name} are running; try again when they have ended.", retry_after_s=5)
 
     @returns_errors

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
+from catalog.catalog import Catalog
 from catalog.errors import InvalidRequest, RaymuxError, StoreUnavailable, WarmupNotFound
 from catalog.warmups import Warmup, WarmupState
 from deployments.manager.store import Kind, Store
@@ -25,6 +26,24 @@ REMEMBERED_S = 3_600.0
 STARTING_HOLD_S = 30.0
 
 Ensure = Callable[[Warmup], Awaitable[Placed | RaymuxError]]
+
+
+def scheduled(catalog: Catalog, now_s: float) -> Iterator[Warmup]:
+    """The warm-ups of the configuration whose window is open."""
+    for schedule in catalog.settings.warmups:
+        window, target = schedule.window(now_s), catalog.find(schedule.model)
+        if window is None or target is None:
+            continue
+        variants = {variant.settings.shape: variant.key for variant in target.variants}
+        yield Warmup(
+            window.id,
+            target.name,
+            tuple(variants[shape] for shape in schedule.gpu_preference or variants),
+            window.until_s - window.begun_s,
+            window.begun_s,
+            is_scheduled=True,
+            is_in_order=bool(schedule.gpu_preference),
+        )
 
 
 class Warmups:

@@ -92,6 +92,16 @@ def status(state: VariantState = VariantState.COLD, key: str = f"{CHAT}@CPU", **
     return VariantStatus(variant=key, state=state, **changes)
 
 
+class Clock:
+    """A clock that the test moves, by setting `now_s`."""
+
+    def __init__(self, now_s: float = 0.0) -> None:
+        self.now_s = now_s
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 async def settle() -> None:
     """Let every task that can run do so; no time passes."""
     for _ in range(20):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from catalog.errors import InvalidRequest, ModelExists, ModelLoading, RaymuxErro
 from deployments.manager.inbox import KEPT_S, Inbox, Outcome
 from deployments.manager.store import Kind, Store
 from router.webhooks import RETRY_AFTER_S, Event
+from tests.unit.builders import Clock
 
 REGISTER = Event("job.succeeded", "register", {"name": "peft:m:j"})
 PROMOTE = Event("model.promote", "promote", {"model": "m"})
@@ -31,26 +31,9 @@ class Manager:
         raise outcome
 
 
-class Clock:
-    now_s = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
 @pytest.fixture
 def manager() -> Manager:
     return Manager()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "raymux.db")
 
 
 @pytest.fixture

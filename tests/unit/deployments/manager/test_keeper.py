@@ -11,16 +11,18 @@ from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import AdapterRejected, ModelFailed, ModelLoading, ModelStopped
 from catalog.replicas import ReplicaReport, ReplicaState, ScalingDecision, StartStep, VariantState
 from deployments.manager import keeper as keeper_module
-from deployments.manager.keeper import DECISIONS_INTERVAL_S, HUNG_AFTER_S, SILENT_AFTER_S, VariantKeeper
+from deployments.manager.decision_log import INTERVAL_S
+from deployments.manager.keeper import VariantKeeper
+from deployments.manager.roster import HUNG_AFTER_S, SILENT_AFTER_S
 from tests.unit.builders import adapter, report, settle, variant
+from tests.unit.deployments.manager.conftest import FakeServe
 
 
-class FakeControl:
+class FakeControl(FakeServe):
     """Serve as the manager needs it; the test says how each call goes."""
 
     def __init__(self) -> None:
-        self.made: list[ScalingDecision] = []
-        self.ended: list[str] = []
+        super().__init__()
         self.deploys: list[VariantSpec] = []
         self.deletes: list[str] = []
         self.num_wakes = 0
@@ -30,15 +32,6 @@ class FakeControl:
         self.given_up: str | None = None
         self.adapter_loads: list[str] = []
         self.holder: asyncio.Future[ReplicaReport] = asyncio.get_running_loop().create_future()
-
-    async def end_replica(self, app_name: str, replica_id: str) -> None:
-        self.ended.append(replica_id)
-
-    async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
-        return tuple(self.made)
-
-    async def forget_decisions(self, app_name: str) -> None:
-        self.made.clear()
 
     async def deploy(self, spec: VariantSpec) -> None:
         self.deploys.append(spec)
@@ -438,32 +431,17 @@ async def test_a_replica_that_ends_is_forgotten(keeper: VariantKeeper, state: Re
     assert keeper.status().state is VariantState.COLD
 
 
-async def test_a_silent_replica_is_forgotten_but_not_one_that_starts(keeper: VariantKeeper, clock: Clock) -> None:
-    # By when it was heard: the clock of its node may be off.
-    keeper.take(ready("r1", sent_at_s=5.0))
-    keeper.take(report("r2", ReplicaState.STARTING, sent_at_s=5.0))
-    keeper.forget_silent(clock.now_s + SILENT_AFTER_S)
-    assert set(keeper.replicas) == {"r1", "r2"}
-    keeper.forget_silent(clock.now_s + SILENT_AFTER_S + 0.1)
-    assert set(keeper.replicas) == {"r2"}
-
-
-async def test_a_replica_that_stays_silent_is_ended_and_one_that_speaks_again_is_not(
+async def test_a_replica_that_stays_silent_is_forgotten_then_ended(
     keeper: VariantKeeper, control: FakeControl, clock: Clock
 ) -> None:
-    for replica_id in ("hung", "slow"):
-        keeper.take(ready(replica_id))
-    keeper.take(report("starting", ReplicaState.STARTING))
-    keeper.forget_silent(clock.now_s + SILENT_AFTER_S + 1)
-    await keeper.end_hung(clock.now_s + SILENT_AFTER_S + 1)
-    assert control.ended == []
-    clock.now_s += HUNG_AFTER_S
-    keeper.take(ready("slow", sent_at_s=2.0))
-    assert set(keeper.replicas) == {"slow", "starting"}
+    keeper.take(ready("r1", sent_at_s=5.0))
+    await keeper.forget_silent(clock.now_s + SILENT_AFTER_S)
+    assert set(keeper.replicas) == {"r1"}
+    await keeper.forget_silent(clock.now_s + SILENT_AFTER_S + 1)
+    assert (keeper.replicas, keeper.status().state, control.ended) == ({}, VariantState.COLD, [])
     for _ in range(2):
-        keeper.forget_silent(clock.now_s + 1)
-        await keeper.end_hung(clock.now_s + 1)
-    assert control.ended == ["hung"]
+        await keeper.forget_silent(clock.now_s + HUNG_AFTER_S + 1)
+    assert control.ended == ["r1"]
 
 
 async def test_decisions_are_read_when_replicas_come_or_go_and_now_and_then(
@@ -479,7 +457,7 @@ async def test_decisions_are_read_when_replicas_come_or_go_and_now_and_then(
     control.made.append(idle)
     await keeper.read_decisions(2.0)
     assert keeper.status().decisions == (woken,)
-    await keeper.read_decisions(2.0 + DECISIONS_INTERVAL_S)
+    await keeper.read_decisions(2.0 + INTERVAL_S)
     assert keeper.status().decisions == (woken, idle)
 
 

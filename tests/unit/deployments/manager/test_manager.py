@@ -18,10 +18,11 @@ from catalog.errors import InvalidRequest, ModelExists, ModelInUse, ModelNotFoun
 from catalog.loading import ConfigError
 from catalog.replicas import ScalingDecision, VariantState
 from catalog.sources import PROJECT
-from deployments.manager import keeper as keeper_module
 from deployments.manager import manager as manager_module
+from deployments.manager import roster as roster_module
 from deployments.manager.manager import ModelManager
 from deployments.manager.view import Placed
+from deployments.manager.warmups import scheduled
 from deployments.preload.keeper import PoolKeeper
 from tests.unit.builders import (
     CHAT,
@@ -36,24 +37,15 @@ from tests.unit.builders import (
     variant,
 )
 from tests.unit.catalog.test_fit_check import LARGE
+from tests.unit.deployments.manager.conftest import FakeServe
 
 
-class FakeControl:
+class FakeControl(FakeServe):
     """Serve with what was deployed in it."""
 
     def __init__(self) -> None:
-        self.made: list[ScalingDecision] = []
-        self.ended: list[str] = []
+        super().__init__()
         self.apps: set[str] = set()
-
-    async def end_replica(self, app_name: str, replica_id: str) -> None:
-        self.ended.append(replica_id)
-
-    async def decisions(self, app_name: str) -> tuple[ScalingDecision, ...]:
-        return tuple(self.made)
-
-    async def forget_decisions(self, app_name: str) -> None:
-        self.made.clear()
 
     async def deploy(self, spec: VariantSpec) -> None:
         self.apps.add(spec.app_name)
@@ -433,7 +425,7 @@ async def test_house_is_kept_while_decisions_cannot_be_read(
     await manager.report(report(sent_at_s=time.time()))
     await until(asked.is_set)
     silent = f"{CHAT}@H100:4"
-    monkeypatch.setattr(keeper_module, "SILENT_AFTER_S", -1)
+    monkeypatch.setattr(roster_module, "SILENT_AFTER_S", -1)
     await manager.report(report("r2", variant=silent))
     await until(lambda: not manager._keepers.find(silent).replicas)
 
@@ -467,7 +459,7 @@ async def test_a_schedule_heeds_its_order_and_without_one_is_free_to_choose(
 ) -> None:
     schedule = {"model": CHAT, "cron": "* * * * *", "keep_warm_s": 60, "gpu_preference": shapes}
     await reconfigure(manager, warmups=[schedule])
-    (warmup,) = manager._scheduled(1_000_000_000.0)
+    (warmup,) = scheduled(manager._catalog, 1_000_000_000.0)
     assert warmup.variants == tuple(f"{CHAT}@{shape}" for shape in variants)
     assert warmup.is_in_order is in_order
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,24 +13,7 @@ from catalog.replicas import ColdStart, ReplicaState
 from deployments.manager.metrics import GONE_AFTER_S, MAX_ENDED_APART, FleetCounts, ManagerMetrics
 from deployments.manager.store import Kind, Store
 from deployments.metric_families import PUSH_INTERVAL_S, Snapshot, snapshot
-from tests.unit.builders import report, variant
-
-
-class Clock:
-    now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "raymux.db")
+from tests.unit.builders import Clock, report, variant
 
 
 @pytest.fixture

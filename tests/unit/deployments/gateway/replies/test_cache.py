@@ -20,7 +20,7 @@ from deployments.gateway.shared_redis import SharedRedis
 from deployments.wire import Usage
 from router.keys import Keyring
 from tests.redis_server import RedisServer
-from tests.unit.builders import CHAT, EMBEDDER, Client, catalog_dict, catalog_settings, report, settle, until
+from tests.unit.builders import CHAT, EMBEDDER, Client, Clock, catalog_dict, catalog_settings, report, settle, until
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest, chat_scope
 from tests.unit.deployments.gateway.test_guard import ADMIN, USER, headers, key
 
@@ -307,17 +307,6 @@ async def test_memory_is_bounded_and_the_least_recently_used_leaves() -> None:
 # In Redis
 
 
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-    def pass_by(self) -> None:
-        """So long that what failed is tried again."""
-        self.now_s += 60
-
-
 @pytest.fixture
 async def redis() -> AsyncIterator[tuple[RedisServer, SharedRedis, Clock]]:
     with RedisServer() as server:
@@ -346,14 +335,14 @@ async def test_redis_failing_in_every_way_costs_answers_and_never_an_error(
     server.client.lpush(name, "a list")
     assert (await ask(gateway))[1] == "miss"
     server.client.flushall()
-    clock.pass_by()
+    clock.now_s += 60
     server.fill()
     assert (await ask(gateway, max_tokens=1))[1] == "miss"
-    clock.pass_by()
+    clock.now_s += 60
     server.freeze()
     assert (await ask(gateway, max_tokens=2))[1] == "miss"
     assert (await ask(gateway, max_tokens=2))[1] == "hit", "memory stands in"
     server.thaw()
     server.stop()
-    clock.pass_by()
+    clock.now_s += 60
     assert (await ask(gateway, max_tokens=3))[1] == "miss"
