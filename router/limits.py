@@ -2,7 +2,7 @@
 
 The window is approximated by two fixed ones, the running and the previous one, the latter weighted by the part of it
 that the sliding window still covers. That takes four numbers a caller whatever its rate, and errs by at most what an
-uneven previous minute makes of it. The same arithmetic runs inside Redis (`deployments/gateway/limit_windows.lua`).
+uneven previous minute makes of it. The same arithmetic runs inside Redis (`deployments/gateway/shared_windows.py`).
 """
 
 from __future__ import annotations
