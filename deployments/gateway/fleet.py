@@ -20,6 +20,7 @@ from catalog.catalog import AdapterSpec, Catalog, VariantSpec
 from catalog.errors import GatewayNotReady, ModelLoading, RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantStatus
 from catalog.warmups import Warmup
+from deployments.background import Background
 from deployments.manager.view import FleetView, Placed
 from router.replicas import choose_replica, load_of
 
@@ -45,7 +46,7 @@ class Fleet:
         self._ongoing: Counter[str] = Counter()
         self._starts: dict[tuple[Any, ...], asyncio.Task[Placed | RaymuxError]] = {}
         self._reliefs: dict[tuple[str, ...], float] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background()
         self._turns = itertools.count()
         self.statuses: dict[str, VariantStatus] = {}
         self.promoted: frozenset[str] = frozenset()
@@ -209,9 +210,7 @@ class Fleet:
         if self._reliefs.get(keys, 0.0) > now_s:
             return
         self._reliefs[keys] = now_s + RELIEF_INTERVAL_S
-        task = asyncio.create_task(self._relieve(keys))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._background.start(self._relieve(keys))
 
     async def _relieve(self, keys: tuple[str, ...]) -> None:
         with suppress(RaymuxError):

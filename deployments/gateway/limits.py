@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,6 +12,7 @@ from cachetools import LRUCache
 
 from catalog.errors import RateLimitExceeded
 from catalog.settings import GatewaySettings
+from deployments.background import Background
 from deployments.gateway.exchange import Exchange
 from router.limits import Amount, Ceiling, Verdict, Window
 
@@ -61,7 +61,7 @@ class Limits:
     def __init__(self, settings: Callable[[], GatewaySettings], windows: Callable[[], Windows]) -> None:
         self._settings = settings
         self._windows = windows
-        self._corrections: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     @asynccontextmanager
     async def taken(self, exchange: Exchange, endpoint: str, tokens: int) -> AsyncIterator[None]:
@@ -102,9 +102,7 @@ class Limits:
         """In the background: nobody waits for it, and a caller that has left must not keep it from happening."""
         if tokens == 0:
             return
-        task = asyncio.create_task(self._windows().correct(name, tokens, taken_s))
-        self._corrections.add(task)
-        task.add_done_callback(self._corrections.discard)
+        self._background.start(self._windows().correct(name, tokens, taken_s))
 
 
 def used_tokens(exchange: Exchange, reserved: int) -> int:

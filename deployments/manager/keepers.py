@@ -14,11 +14,16 @@ from catalog.catalog import AdapterSpec, Catalog, Target, VariantSpec
 from catalog.errors import GpuUnavailable, ModelNotFound, RaymuxError
 from catalog.gpus import spills
 from catalog.replicas import ReplicaReport, VariantState
+from deployments.background import Background
 from deployments.manager.keeper import VariantKeeper
 from deployments.manager.serve_control import ServeControl
 from deployments.manager.view import Placed
 
 logger = logging.getLogger("ray.serve")
+
+# Replicas report once a second, so a new manager knows of those that run by then.
+HEAR_TIMEOUT_S = 2.5
+HEAR_POLL_S = 0.05
 
 
 class Keepers:
@@ -31,7 +36,7 @@ class Keepers:
         self._look = look
         self._on_change = on_change
         self._keepers: dict[str, VariantKeeper] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     def __iter__(self) -> Iterator[VariantKeeper]:
         return iter(self._keepers.values())
@@ -45,7 +50,7 @@ class Keepers:
         dropped = [self._keepers.pop(key) for key in list(self._keepers) if key not in wanted]
         if is_first:
             await self._adopt()
-        self._do(self._apply(wanted, dropped))
+        self._background.start(self._apply(wanted, dropped))
 
     async def _adopt(self) -> None:
         """After a restart: find the applications that run already; their replicas report within a second."""
@@ -53,7 +58,7 @@ class Keepers:
         for keeper in self:
             keeper.is_deployed = keeper.spec.app_name in deployed
         for orphan in deployed - {keeper.spec.app_name for keeper in self}:
-            self._do(self._control.delete(orphan))
+            self._background.start(self._control.delete(orphan))
 
     async def _apply(self, wanted: dict[str, VariantSpec], dropped: list[VariantKeeper]) -> None:
         updates = [self._keepers[key].update(spec) for key, spec in wanted.items() if key in self._keepers]
@@ -61,11 +66,6 @@ class Keepers:
         for result in results:
             if isinstance(result, BaseException):
                 logger.error("applying the catalog failed: %r", result)
-
-    def _do(self, work) -> None:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def find(self, key: str) -> VariantKeeper:
         """The keeper of a variant. Raises ModelNotFound when it has left the catalog."""
@@ -83,9 +83,11 @@ class Keepers:
         keeper = self._keepers.get(key)
         return keeper is not None and keeper.state is VariantState.READY
 
-    def have_reported(self) -> bool:
-        """Whether every variant that is deployed has a replica that has reported."""
-        return all(keeper.replicas for keeper in self if keeper.is_deployed)
+    async def hear(self) -> None:
+        """Wait until every variant that is deployed has a replica that has reported, 2.5 s at the most."""
+        deadline_s = time.monotonic() + HEAR_TIMEOUT_S
+        while any(k.is_deployed and not k.replicas for k in self) and time.monotonic() < deadline_s:  # noqa: ASYNC110
+            await asyncio.sleep(HEAR_POLL_S)
 
     def is_up(self, target: Target) -> bool:
         """Whether a variant of the target has a replica, is being started, or may not be started."""
@@ -162,7 +164,7 @@ class Keepers:
         keeper = self.find(choice.key)
         keeper.note_choice(choice.reason)
         logger.info("%s relieves the other variants: %s", choice.key, choice.reason)
-        self._do(_quietly(keeper))
+        self._background.start(_quietly(keeper))
 
     async def _options(self, variants: tuple[str, ...]) -> list[Option]:
         cluster = await self._look()

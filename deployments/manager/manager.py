@@ -6,7 +6,6 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Coroutine
 from typing import Any
 
 from ray import serve
@@ -21,6 +20,7 @@ from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
 from catalog.sources import PROJECT
 from catalog.warmups import Warmup
+from deployments.background import Background
 from deployments.manager.changes import Changes
 from deployments.manager.cluster_view import ClusterView
 from deployments.manager.events import apply_event
@@ -45,9 +45,6 @@ WATCH_TIMEOUT_S = 10.0
 COALESCE_S = 0.02
 HOUSEKEEPING_INTERVAL_S = 1.0
 PAUSED_S = 3.0
-# Replicas report once a second, so a new manager knows of those that run by then.
-HEAR_TIMEOUT_S = 2.5
-HEAR_POLL_S = 0.05
 MAX_EVENTS_SHOWN = 100
 # A replica whose requests are expected is held this much beyond each of its reports.
 EXPECTED_HOLD_S = 10.0
@@ -72,7 +69,7 @@ class ModelManager:
         self._pool = PoolKeeper()
         self._promoted: set[str] = set()
         self._metrics = ManagerMetrics()
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._background = Background()
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Take over a configuration; the first one also brings back what the store holds."""
@@ -89,10 +86,10 @@ class ModelManager:
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:
             await self._restore()
-            self._do(self._hear_replicas())
-            self._do(self._keep_house())
-            self._do(self._inbox.run())
-            self._do(self._follow_decisions())
+            self._background.start(self._hear_replicas())
+            self._background.start(self._keep_house())
+            self._background.start(self._inbox.run())
+            self._background.start(self._follow_decisions())
 
     async def _take_over(self, catalog: Catalog, *, is_first: bool = False) -> None:
         self._catalog = catalog
@@ -118,9 +115,7 @@ class ModelManager:
 
     async def _hear_replicas(self) -> None:
         """Let the replicas that run report, before gateways are told that there are none."""
-        deadline_s = time.monotonic() + HEAR_TIMEOUT_S
-        while not self._keepers.have_reported() and time.monotonic() < deadline_s:  # noqa: ASYNC110
-            await asyncio.sleep(HEAR_POLL_S)
+        await self._keepers.hear()
         self._has_heard.set()
 
     async def _keep_house(self) -> None:
@@ -154,12 +149,7 @@ class ModelManager:
         assert self._catalog is not None
         for target in self._habits.expected(self._catalog, self._keepers, now_s):
             logger.info("%s is started ahead of requests that its past days make likely", target.name)
-            self._do(self._start_quietly(target))
-
-    def _do(self, work: Coroutine[Any, Any, Any]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+            self._background.start(self._start_quietly(target))
 
     # Called by engine replicas
 
@@ -252,7 +242,7 @@ class ModelManager:
             raise InvalidRequest(f"{name} is no RL checkpoint, so there is nothing to promote.", param="model")
         await self._store.put(Kind.PROMOTION, target.name)
         self._promoted.add(target.name)
-        self._do(self._start_quietly(target))
+        self._background.start(self._start_quietly(target))
         self._changes.note()
 
     @returns_errors
@@ -262,7 +252,7 @@ class ModelManager:
         await self._store.delete(Kind.STOP, target.name)
         for keeper in self._keepers.of(target):
             keeper.allow_start()
-        self._do(self._start_quietly(target))
+        self._background.start(self._start_quietly(target))
 
     @returns_errors
     async def stop(self, name: str, *, drain: bool = False) -> None:
@@ -279,7 +269,7 @@ class ModelManager:
         await self._warmups.end_all(target.name)
         for keeper in self._keepers.of(target):
             keeper.forbid_start()
-            self._do(keeper.stop())
+            self._background.start(keeper.stop())
 
     @returns_errors
     async def register(self, fields: dict[str, Any]) -> str:

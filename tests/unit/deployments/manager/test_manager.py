@@ -18,6 +18,7 @@ from catalog.errors import InvalidRequest, ModelExists, ModelInUse, ModelNotFoun
 from catalog.loading import ConfigError
 from catalog.replicas import ScalingDecision, VariantState
 from catalog.sources import PROJECT
+from deployments.manager import keepers as keepers_module
 from deployments.manager import manager as manager_module
 from deployments.manager import roster as roster_module
 from deployments.manager.manager import ModelManager
@@ -78,7 +79,7 @@ def control(monkeypatch: pytest.MonkeyPatch) -> FakeControl:
     monkeypatch.setattr(manager_module, "ClusterView", FakeClusterView)
     monkeypatch.setattr(manager_module, "COALESCE_S", 0)
     monkeypatch.setattr(manager_module, "WATCH_TIMEOUT_S", 0)
-    monkeypatch.setattr(manager_module, "HEAR_TIMEOUT_S", 0)
+    monkeypatch.setattr(keepers_module, "HEAR_TIMEOUT_S", 0)
     return control
 
 
@@ -87,7 +88,7 @@ async def manager(control: FakeControl, tmp_path: Path) -> AsyncIterator[Any]:
     """The class that Serve deploys, without Serve."""
     manager = new_manager(tmp_path)
     yield manager
-    tasks = [*manager._tasks, *(keeper._start for keeper in manager._keepers if keeper._start)]
+    tasks = [*manager._background, *(keeper._start for keeper in manager._keepers if keeper._start)]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -233,8 +234,8 @@ async def test_stop_and_start_are_for_every_variant_of_a_model(manager: Any) -> 
 async def test_a_new_manager_tells_of_no_fleet_before_what_runs_has_reported(
     manager: Any, control: FakeControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(manager_module, "HEAR_TIMEOUT_S", 60)
-    monkeypatch.setattr(manager_module, "HEAR_POLL_S", 0)
+    monkeypatch.setattr(keepers_module, "HEAR_TIMEOUT_S", 60)
+    monkeypatch.setattr(keepers_module, "HEAR_POLL_S", 0)
     control.apps = {variant().app_name}
     await reconfigure(manager)
     watching = asyncio.create_task(manager.watch(0, 0))
