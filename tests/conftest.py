@@ -1,8 +1,9 @@
-"""Fixtures that several folders of tests share."""
+"""Fixtures that several folders of tests share, and what the report of a failed test shows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,3 +23,14 @@ def engine_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
         shared.remove_vanished(folder)
         shared.warm_up(server)
         yield server
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    # Not imported where no test has: the unit tests need none of it.
+    servers = sys.modules.get("tests.server")
+    if report.failed and servers is not None:
+        for server in servers.RunningServer.running:
+            report.sections.append((f"the server at {server.url}", server.account()))
+    return report

@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import psutil
@@ -41,6 +41,9 @@ class RunningServer:
     edits the parsed document in place) has been applied. `environment` is added to this process's. Leaving stops the
     server and asserts that none of its processes is left.
     """
+
+    # Those that run now; the report of a failed test shows what they say (tests/conftest.py).
+    running: ClassVar[list[RunningServer]] = []
 
     def __init__(
         self,
@@ -95,6 +98,7 @@ class RunningServer:
             self.stop()
             raise
         self.start_s = time.monotonic() - begun_s
+        self.running.append(self)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -136,6 +140,8 @@ class RunningServer:
         process, self._process = self._process, None
         if process is None:
             return
+        with contextlib.suppress(ValueError):
+            self.running.remove(self)
         family = self.processes(process.pid)
         try:
             if process.poll() is None:
@@ -179,6 +185,14 @@ class RunningServer:
         if not self.log.exists():
             return "(no log)"
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-num_lines:])
+
+    def account(self) -> str:
+        """What a reader of a failed test wants to know of it: its variants, and the end of its log."""
+        try:
+            variants = yaml.safe_dump(self.variants(), sort_keys=False)
+        except httpx.HTTPError as error:
+            variants = f"GET /v1/status: {error!r}"
+        return f"{variants}\n{self.tail()}"
 
     def variants(self) -> list[dict[str, Any]]:
         """Every variant's entry of `GET /v1/status`."""
