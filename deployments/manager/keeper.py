@@ -10,12 +10,10 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
-from ray.exceptions import RayError
-
 from autoscaling.choice import Reason
 from autoscaling.lifecycle import expected_start_s, variant_state
 from catalog.catalog import AdapterSpec, VariantSpec
-from catalog.errors import ModelFailed, ModelLoading, ModelStopped, RaymuxError
+from catalog.errors import ModelLoading, ModelStopped, RaymuxError
 from catalog.replicas import (
     ColdStart,
     ReplicaReport,
@@ -24,6 +22,7 @@ from catalog.replicas import (
     VariantState,
     VariantStatus,
 )
+from deployments.manager.arrivals import Arrivals
 from deployments.manager.decision_log import DecisionLog
 from deployments.manager.roster import Roster
 from deployments.manager.serve_control import ServeControl
@@ -31,7 +30,6 @@ from deployments.manager.start_gate import StartGate
 
 logger = logging.getLogger("ray.serve")
 
-STATUS_INTERVAL_S = 2.0
 FIRST_GUESS_S = 30.0
 
 
@@ -45,7 +43,7 @@ class VariantKeeper:
         self._on_change = on_change
         self._gate = StartGate(spec.model)
         self._start: asyncio.Task[None] | None = None
-        self._arrivals: asyncio.Queue[ReplicaReport | ModelStopped] = asyncio.Queue()
+        self._arrivals = Arrivals(control)
         self._adapter_loads: dict[str, asyncio.Task[ReplicaReport]] = {}
         self._applications = asyncio.Lock()
         self._roster = Roster()
@@ -135,7 +133,7 @@ class VariantKeeper:
     async def _started(self) -> None:
         if self._start is None:
             # Here and not in the task: what arrives before the task first runs must not be lost.
-            self._arrivals = asyncio.Queue()
+            self._arrivals = Arrivals(self._control)
             self._start = asyncio.create_task(self._run_start())
             self._start.add_done_callback(self._end_start)
             self._changed()
@@ -161,7 +159,7 @@ class VariantKeeper:
         logger.info("starting %s", self.spec.key)
         try:
             await self._deploy()
-            arrival = await self._first_arrival()
+            arrival = await self._arrivals.first(self.spec)
         except ModelStopped:
             raise
         except RaymuxError as error:
@@ -178,36 +176,6 @@ class VariantKeeper:
             if not self.is_deployed:
                 await self._control.deploy(self.spec)
                 self.is_deployed = True
-
-    async def _first_arrival(self) -> ReplicaReport:
-        wake = asyncio.create_task(self._control.wake(self.spec))
-        refused = asyncio.create_task(self._serve_refuses())
-        arrival = asyncio.create_task(self._arrivals.get())
-        try:
-            await asyncio.wait({refused, arrival}, return_when=asyncio.FIRST_COMPLETED)
-            if arrival.done():
-                report = arrival.result()
-                if isinstance(report, ModelStopped):
-                    raise report
-                if report.state is ReplicaState.FAILED:
-                    raise ModelFailed(report.reason)
-                return report
-            raise ModelFailed(refused.result())
-        finally:
-            for task in (wake, refused, arrival):
-                task.cancel()
-
-    async def _serve_refuses(self) -> str:
-        """Returns, with the reason, only when Serve has given the application up."""
-        while True:
-            await asyncio.sleep(STATUS_INTERVAL_S)
-            try:
-                reason = await self._control.deploy_failure(self.spec.app_name)
-            except RayError as error:
-                logger.warning("Serve does not tell the state of %s: %s", self.spec.key, type(error).__name__)
-                continue
-            if reason is not None:
-                return reason
 
     def _note_start(self, begun_s: float, arrival: ReplicaReport) -> None:
         total_s = round(time.time() - begun_s, 3)
@@ -236,7 +204,7 @@ class VariantKeeper:
         if self._gate.is_stopped:
             return
         self._gate.is_stopped = True
-        self._arrivals.put_nowait(self._gate.stopped_error())
+        self._arrivals.put(self._gate.stopped_error())
         self._changed()
 
     def allow_start(self) -> None:
@@ -282,7 +250,7 @@ class VariantKeeper:
             return
         has_arrived = known is None or known.state is not report.state
         if has_arrived and report.state in (ReplicaState.READY, ReplicaState.FAILED):
-            self._arrivals.put_nowait(report)
+            self._arrivals.put(report)
         self._changed()
 
     async def forget_silent(self, now_s: float) -> None:

@@ -6,10 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import RayServeException
 
 from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import AdapterRejected, ModelFailed, ModelLoading, ModelStopped
 from catalog.replicas import ReplicaReport, ReplicaState, ScalingDecision, StartStep, VariantState
+from deployments.manager import arrivals
 from deployments.manager import keeper as keeper_module
 from deployments.manager.decision_log import INTERVAL_S
 from deployments.manager.keeper import VariantKeeper
@@ -26,6 +29,7 @@ class FakeControl(FakeServe):
         self.deploys: list[VariantSpec] = []
         self.deletes: list[str] = []
         self.num_wakes = 0
+        self.wake_errors: list[Exception] = []
         self.may_deploy = asyncio.Event()
         self.may_deploy.set()
         self.deploy_error: Exception | None = None
@@ -47,6 +51,8 @@ class FakeControl(FakeServe):
 
     async def wake(self, spec: VariantSpec) -> None:
         self.num_wakes += 1
+        if self.wake_errors:
+            raise self.wake_errors.pop()
         await asyncio.Event().wait()
 
     async def hold_adapter(self, spec: VariantSpec, adapter: AdapterSpec) -> ReplicaReport:
@@ -214,6 +220,23 @@ async def test_a_suspect_that_was_alone_is_started_anew_and_trusted_once_it_repo
     assert (await waiting).replica_id == "r1"
 
 
+async def test_a_replica_that_dies_under_the_call_that_wakes_it_is_woken_again(
+    keeper: VariantKeeper, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrivals, "WAKE_INTERVAL_S", 0)
+    control.wake_errors = [RayServeException("gone"), RayActorError()]
+    waiting = await waiters(keeper, 1)
+    assert control.num_wakes == 3
+    keeper.take(ready())
+    assert (await waiting[0]).replica_id == "r1"
+
+
+async def test_a_start_that_cannot_be_asked_for_fails_at_once(keeper: VariantKeeper, control: FakeControl) -> None:
+    control.wake_errors = [ValueError("no such node")]
+    with pytest.raises(ModelFailed):
+        await keeper.ensure_ready()
+
+
 # Failing
 
 
@@ -262,7 +285,7 @@ async def test_the_wait_doubles_with_each_failure_and_a_good_start_forgets_it(
 async def test_an_application_that_serve_gives_up_fails_with_serves_reason(
     keeper: VariantKeeper, control: FakeControl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper_module, "STATUS_INTERVAL_S", 0)
+    monkeypatch.setattr(arrivals, "STATUS_INTERVAL_S", 0)
     control.given_up = "no node has the GPU"
     with pytest.raises(ModelFailed, match="no node has the GPU"):
         await keeper.ensure_ready()
