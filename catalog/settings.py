@@ -16,6 +16,7 @@ from catalog.providers import ProviderModelSettings, ProviderSettings
 from catalog.redis import RedisSettings
 from catalog.schedules import WarmupSchedule
 from catalog.sleep_groups import require_equal_shapes
+from catalog.webhooks import ReceiverSettings
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -31,6 +32,9 @@ class CatalogSettings(Settings):
     )
     warmups: tuple[WarmupSchedule, ...] = Field(
         default=(), max_length=10_000, description="Models that are started and kept at certain times."
+    )
+    webhooks: tuple[ReceiverSettings, ...] = Field(
+        default=(), max_length=32, description="Who is told when a model becomes ready, fails or scales to zero."
     )
     replica_host: Literal["loopback", "node"] = Field(
         default="loopback",
@@ -67,6 +71,8 @@ class CatalogSettings(Settings):
         seen: set[str] = set()
         if len({provider.name for provider in self.providers}) != len(self.providers):
             raise ValueError("providers: two providers have the same name")
+        if len({receiver.url for receiver in self.webhooks}) != len(self.webhooks):
+            raise ValueError("webhooks: two receivers have the same url")
         for where, name in self._names():
             if name in seen:
                 raise ValueError(f"{where}: the name {name} is taken already")

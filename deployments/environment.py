@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from catalog.keys import ApiKeySettings
 from catalog.providers import ProviderSettings
 from catalog.redis import RedisSettings
+from catalog.webhooks import INCOMING_SECRETS_ENV
 from router.keys import keys_from_text
 
 # Neither Ray nor vLLM phones home; one machine's replicas get the CPU they are given.
@@ -90,9 +91,9 @@ def _is_taken(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def webhook_secrets() -> tuple[str, ...]:
-    """What senders of webhooks sign with: RAYMUX_WEBHOOK_SECRETS, separated by commas; the newest may come first."""
-    return tuple(filter(None, (each.strip() for each in os.environ.get("RAYMUX_WEBHOOK_SECRETS", "").split(","))))
+def webhook_secrets(variable: str = INCOMING_SECRETS_ENV) -> tuple[str, ...]:
+    """What webhooks are signed with, separated by commas; the newest may come first. By default what senders use."""
+    return tuple(filter(None, (each.strip() for each in os.environ.get(variable, "").split(","))))
 
 
 def is_behind_haproxy() -> bool:

@@ -7,7 +7,6 @@ import hmac
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from standardwebhooks.webhooks import Webhook
 from starlette.requests import Request
 
 from catalog.errors import InvalidRequest, InvalidSignature, PermissionDenied
@@ -16,6 +15,7 @@ from deployments.gateway.fleet import Fleet
 from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.inference import read_json_body
 from deployments.gateway.json_handler import JsonHandler
+from deployments.signing import signer
 from router.body import parse_object
 from router.webhooks import MAX_ID_CHARS, read_event
 
@@ -86,7 +86,7 @@ def verified(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) ->
 
 def _is_standard(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
     try:
-        Webhook(_key(secret)).verify(body, dict(headers), json_parse=False)
+        signer(secret).verify(body, dict(headers), json_parse=False)
     except Exception:
         # The library lets a malformed header out as whatever it met.
         return False
@@ -94,14 +94,4 @@ def _is_standard(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
 
 
 def _hex_hmac(secret: str, body: bytes) -> bytes:
-    return hmac.new(_signing_bytes(secret), body, hashlib.sha256).hexdigest().encode()
-
-
-def _key(secret: str) -> str | bytes:
-    """As the library wants it: `whsec_` and base64, or the bytes of any other secret."""
-    return secret if secret.startswith("whsec_") else secret.encode()
-
-
-def _signing_bytes(secret: str) -> bytes:
-    key = _key(secret)
-    return key if isinstance(key, bytes) else Webhook(key)._whsecret
+    return hmac.new(signer(secret)._whsecret, body, hashlib.sha256).hexdigest().encode()
