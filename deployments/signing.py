@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from standardwebhooks.webhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 
 def signer(secret: str) -> Webhook:
     """Signs and verifies with a secret: `whsec_` and base64, or any other text. Raises ValueError for no secret."""
     try:
         return Webhook(secret if secret.startswith("whsec_") else secret.encode())
-    except Exception:
-        # The library has an error of its own for an empty secret, and lets out that of base64.
+    except (ValueError, EmptyWebhookSecretError):
         raise ValueError("not a secret that webhooks can be signed with") from None
 
 

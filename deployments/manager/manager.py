@@ -28,6 +28,8 @@ from deployments.manager.habits import Habits
 from deployments.manager.inbox import Inbox, InboxEntry
 from deployments.manager.keepers import Keepers
 from deployments.manager.metrics import FleetCounts, ManagerMetrics
+from deployments.manager.notices import Notices
+from deployments.manager.outbox import OutboxEntry
 from deployments.manager.registry import Registry
 from deployments.manager.returned_errors import returns_errors
 from deployments.manager.serve_control import ServeControl
@@ -82,14 +84,15 @@ class ModelManager:
             self._counts = FleetCounts(self._store)
             self._cluster_view = ClusterView(settings.launcher_config)
             self._inbox = Inbox(self._store, functools.partial(apply_event, self))
+            self._notices = Notices(self._store, self._keepers)
             self._warmups = Warmups(self._store, self._ensure_warmup, self._changes.note)
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:
             await self._restore()
-            self._background.start(self._hear_replicas())
-            self._background.start(self._keep_house())
-            self._background.start(self._inbox.run())
-            self._background.start(self._follow_decisions())
+            for work in (self._hear_replicas, self._keep_house, self._follow_decisions):
+                self._background.start(work())
+            for queue in (self._inbox, self._notices):
+                self._background.start(queue.run())
 
     async def _take_over(self, catalog: Catalog, *, is_first: bool = False) -> None:
         self._catalog = catalog
@@ -97,6 +100,7 @@ class ModelManager:
         variants = (variant for target in catalog.targets() for variant in target.variants)
         self._control.is_preloaded = self._pool.follow(variants, is_wanted=catalog.settings.preload)
         await self._keepers.take_over(catalog, is_first=is_first)
+        self._notices.follow(catalog.settings.webhooks)
         if not is_first:
             await self._habits.forget(target.name for target in catalog.targets())
         self._changes.note()
@@ -107,10 +111,8 @@ class ModelManager:
             target = self._catalog.find(name) if self._catalog else None
             for keeper in self._keepers.of(target) if target else ():
                 keeper.forbid_start()
-        await self._warmups.restore()
-        await self._habits.restore()
-        await self._counts.restore()
-        await self._inbox.restore()
+        for owner in (self._warmups, self._habits, self._counts, self._inbox, self._notices):
+            await owner.restore()
         self._changes.note()
 
     async def _hear_replicas(self) -> None:
@@ -296,7 +298,12 @@ class ModelManager:
     @returns_errors
     async def events(self) -> list[InboxEntry]:
         """The events of webhooks, newest first."""
-        return self._inbox.entries()[:MAX_EVENTS_SHOWN]
+        return self._inbox.entries(MAX_EVENTS_SHOWN)
+
+    @returns_errors
+    async def notices(self) -> list[OutboxEntry]:
+        """What receivers of webhooks were told, newest first."""
+        return self._notices.entries(MAX_EVENTS_SHOWN)
 
     def _require_unused(self, target: Target) -> None:
         if self._warmups.keeps(target.name):

@@ -14,13 +14,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from catalog.errors import StoreUnavailable
 
 logger = logging.getLogger("ray.serve")
 
 BUSY_TIMEOUT_S = 5
+
+_PUT = (
+    "INSERT INTO records (kind, name, value) VALUES (?, ?, ?)"
+    " ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value"
+)
+_DELETE = "DELETE FROM records WHERE kind = ? AND name = ?"
 
 _T = TypeVar("_T")
 
@@ -35,6 +41,16 @@ class Kind(StrEnum):
     HISTORY = "history"
     METRICS = "metrics"
     EVENT = "event"
+    NOTICE = "notice"
+    STANDING = "standing"
+
+
+class Record(NamedTuple):
+    """What is to be in the store from now on: a value for JSON under a kind and name, or nothing (None)."""
+
+    kind: Kind
+    name: str
+    value: Any
 
 
 class Store:
@@ -56,17 +72,24 @@ class Store:
 
     async def put(self, kind: Kind, name: str, value: Any = True) -> None:
         """Add or replace a record."""
-        statement = (
-            "INSERT INTO records (kind, name, value) VALUES (?, ?, ?)"
-            " ON CONFLICT (kind, name) DO UPDATE SET value = excluded.value"
-        )
-        row = (kind, name, json.dumps(value))
-        await self._run(lambda connection: connection.execute(statement, row))
+        await self.write(Record(kind, name, value))
 
     async def delete(self, kind: Kind, name: str) -> None:
         """Forget a record; nothing happens if there is none."""
-        statement = "DELETE FROM records WHERE kind = ? AND name = ?"
-        await self._run(lambda connection: connection.execute(statement, (kind, name)))
+        await self.write(Record(kind, name, None))
+
+    async def write(self, *records: Record) -> None:
+        """Make several changes, all or none."""
+        texts = [(kind, name, None if value is None else json.dumps(value)) for kind, name, value in records]
+
+        def change(connection: sqlite3.Connection) -> None:
+            for kind, name, text in texts:
+                if text is None:
+                    connection.execute(_DELETE, (kind, name))
+                else:
+                    connection.execute(_PUT, (kind, name, text))
+
+        await self._run(change)
 
     async def _run(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         # Shielded: a caller that leaves must not leave a change half awaited.

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from catalog.errors import InvalidRequest, ModelExists, ModelLoading, RaymuxError, StoreUnavailable
-from deployments.manager.inbox import KEPT_S, Inbox, Outcome
+from deployments.manager.entries import KEPT_S, Outcome
+from deployments.manager.inbox import Inbox
 from deployments.manager.store import Kind, Store
 from router.webhooks import RETRY_AFTER_S, Event
 from tests.unit.builders import Clock
@@ -132,7 +133,7 @@ async def test_what_cannot_be_written_is_not_taken(inbox: Inbox, store: Store, m
         raise StoreUnavailable("the disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, "put", full)
+        patch.setattr(store, "write", full)
         with pytest.raises(StoreUnavailable):
             await inbox.take("e1", REGISTER)
     assert await inbox.take("e1", REGISTER), "the sender's next try is no duplicate"

@@ -1,0 +1,114 @@
+"""Notices what becomes of models, and has the outbox tell the receivers of webhooks.
+
+Where a model stands is stored in one transaction with the event that says so. So a manager that is killed tells nothing
+twice and forgets nothing, and its successor tells what changed meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from autoscaling.notices import Notice, Standing, notice, standing
+from catalog.errors import StoreUnavailable
+from catalog.replicas import VariantStatus
+from catalog.webhooks import ReceiverSettings
+from deployments.manager.keeper import VariantKeeper
+from deployments.manager.outbox import Outbox, OutboxEntry, Outgoing, Send
+from deployments.manager.sender import Sender
+from deployments.manager.store import Kind, Record, Store
+
+INTERVAL_S = 1.0
+
+
+class Notices:
+    """Owns where each model stands. A model that the store does not know is cold."""
+
+    def __init__(
+        self,
+        store: Store,
+        keepers: Iterable[VariantKeeper],
+        send: Send | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._keepers = keepers
+        self._clock = clock
+        self._outbox = Outbox(store, send or Sender(), clock)
+        self._standings: dict[str, Standing] = {}
+        self._events: list[Outgoing] = []
+        self._records: list[Record] = []
+
+    async def restore(self) -> None:
+        """Take over what the store holds."""
+        records = await self._store.read(Kind.STANDING)
+        self._standings = {model: Standing(text) for model, text in records.items()}
+        await self._outbox.restore()
+
+    def follow(self, receivers: Iterable[ReceiverSettings]) -> None:
+        """Tell these from now on."""
+        self._outbox.follow(receivers)
+
+    def entries(self, most: int | None = None) -> list[OutboxEntry]:
+        """What receivers were told or are still to be told, newest first."""
+        return self._outbox.entries(most)
+
+    async def run(self) -> None:
+        """Look once a second, and send, for ever."""
+        try:
+            while True:
+                await self.step()
+                for lane in self._outbox.lanes():
+                    lane.begin()
+                await asyncio.sleep(INTERVAL_S)
+        finally:
+            self.follow(())
+
+    async def step(self) -> None:
+        """Note what has changed, and write it. While the store fails, what has been noted waits for the next step."""
+        self._observe()
+        if not self._records:
+            return
+        events, records = list(self._events), list(self._records)
+        try:
+            await self._outbox.take(events, *records)
+        except StoreUnavailable:
+            return
+        del self._events[: len(events)]
+        del self._records[: len(records)]
+        await self._outbox.tidy()
+
+    def _observe(self) -> None:
+        variants: defaultdict[str, list[VariantStatus]] = defaultdict(list)
+        for keeper in self._keepers:
+            variants[keeper.spec.model].append(keeper.status())
+        now_s = self._clock()
+        for model, statuses in variants.items():
+            before = self._standings.get(model, Standing.COLD)
+            after = standing(statuses, now_s) or before
+            if after is not before:
+                self._stand(model, after)
+                if (due := notice(model, statuses, before, after, now_s)) is not None:
+                    self._events.append(_outgoing(due))
+        for model in self._standings.keys() - variants.keys():
+            # It has left the catalog.
+            self._stand(model, Standing.COLD)
+
+    def _stand(self, model: str, now: Standing) -> None:
+        """A model that is cold needs no record."""
+        if now is Standing.COLD:
+            self._standings.pop(model, None)
+        else:
+            self._standings[model] = now
+        self._records.append(Record(Kind.STANDING, model, None if now is Standing.COLD else str(now)))
+
+
+def _outgoing(due: Notice) -> Outgoing:
+    at = datetime.fromtimestamp(due.at_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    body = json.dumps({"type": due.type, "timestamp": at, "data": due.data})
+    return Outgoing(id=f"msg_{uuid.uuid4().hex}", type=due.type, body=body)
