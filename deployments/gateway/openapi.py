@@ -150,6 +150,9 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/webhooks": Operation(
         "Events that were taken", reply=_object({**_LIST, "data": _list_of(_OBJECT)}), refusals=(tree.ModelLoading,)
     ),
+    "GET /v1/webhooks/sent": Operation(
+        "Events for receivers", reply=_object({**_LIST, "data": _list_of(_OBJECT)}), refusals=(tree.ModelLoading,)
+    ),
     "GET /metrics": Operation("Prometheus metrics of all gateways", media="text/plain"),
     "GET /openapi.json": Operation("This document", reply=_OBJECT),
     **{

@@ -22,7 +22,7 @@ OPERATIONS = (
     "DELETE /v1/models/{id}", "POST /v1/models/{id}/start", "POST /v1/models/{id}/stop",
     "POST /v1/models/{id}/promote", "POST /v1/warmup", "GET /v1/warmup", "GET /v1/warmup/{id}",
     "DELETE /v1/warmup/{id}", "GET /v1/gpus", "POST /v1/gpus/validate",
-    "GET /metrics", "GET /openapi.json", "POST /webhooks/ingest", "GET /webhooks",
+    "GET /metrics", "GET /openapi.json", "POST /webhooks/ingest", "GET /webhooks", "GET /webhooks/sent",
     "POST /v1/infer", "POST /v1/infer/stream", "POST /api/inference/chat",
     "GET /api/services",
     "POST /api/services/{id}/start", "POST /api/services/{id}/stop", "POST /embed", "POST /chat", "POST /rerank",

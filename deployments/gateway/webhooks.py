@@ -1,10 +1,13 @@
-"""`POST /webhooks/ingest`: events of other services, told by their signature, and taken when they are on the disk."""
+"""`POST /webhooks/ingest`: events of other services, told by their signature, and taken when they are on the disk.
+
+What became of them, and of the events that receivers are told, is listed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -15,6 +18,7 @@ from deployments.gateway.fleet import Fleet
 from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.inference import read_json_body
 from deployments.gateway.json_handler import JsonHandler
+from deployments.manager.entries import Entry
 from deployments.signing import signer
 from router.body import parse_object
 from router.webhooks import MAX_ID_CHARS, read_event
@@ -35,6 +39,7 @@ class Webhooks:
         return [
             GuardedRoute(f"{prefix}/webhooks/ingest", JsonHandler(self.ingest), methods=["POST"], access=Access.SIGNED),
             GuardedRoute(f"{prefix}/webhooks", JsonHandler(self.list), methods=["GET"]),
+            GuardedRoute(f"{prefix}/webhooks/sent", JsonHandler(self.list_sent), methods=["GET"]),
         ]
 
     async def ingest(self, request: Request) -> tuple[int, dict[str, Any]]:
@@ -49,20 +54,27 @@ class Webhooks:
 
     async def list(self, request: Request) -> tuple[int, dict[str, Any]]:
         entries = await self._fleet.ask(self._fleet.manager.events.remote())
-        return 200, {
-            "object": "list",
-            "data": [
-                {
-                    "id": entry.id,
-                    "type": entry.type,
-                    "received": int(entry.received_s),
-                    "outcome": str(entry.outcome),
-                    "attempts": entry.num_attempts,
-                    "error": entry.error or None,
-                }
-                for entry in entries
-            ],
-        }
+        return _listed({**_shown(each), "received": int(each.received_s)} for each in entries)
+
+    async def list_sent(self, request: Request) -> tuple[int, dict[str, Any]]:
+        entries = await self._fleet.ask(self._fleet.manager.events.remote(are_sent=True))
+        return _listed(
+            {**_shown(each), "receiver": each.receiver, "created": int(each.received_s)} for each in entries
+        )
+
+
+def _listed(data: Iterable[dict[str, Any]]) -> tuple[int, dict[str, Any]]:
+    return 200, {"object": "list", "data": list(data)}
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "type": entry.type,
+        "outcome": str(entry.outcome),
+        "attempts": entry.num_attempts,
+        "error": entry.error or None,
+    }
 
 
 def verified(headers: Mapping[str, str], body: bytes, secrets: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from ray import serve
@@ -23,13 +24,13 @@ from catalog.warmups import Warmup
 from deployments.background import Background
 from deployments.manager.changes import Changes
 from deployments.manager.cluster_view import ClusterView
+from deployments.manager.entries import Entry
 from deployments.manager.events import apply_event
 from deployments.manager.habits import Habits
-from deployments.manager.inbox import Inbox, InboxEntry
+from deployments.manager.inbox import Inbox
 from deployments.manager.keepers import Keepers
 from deployments.manager.metrics import FleetCounts, ManagerMetrics
 from deployments.manager.notices import Notices
-from deployments.manager.outbox import OutboxEntry
 from deployments.manager.registry import Registry
 from deployments.manager.returned_errors import returns_errors
 from deployments.manager.serve_control import ServeControl
@@ -89,10 +90,9 @@ class ModelManager:
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:
             await self._restore()
-            for work in (self._hear_replicas, self._keep_house, self._follow_decisions):
+            own = (self._hear_replicas, self._keep_house, self._follow_decisions)
+            for work in (*own, self._inbox.run, self._notices.run):
                 self._background.start(work())
-            for queue in (self._inbox, self._notices):
-                self._background.start(queue.run())
 
     async def _take_over(self, catalog: Catalog, *, is_first: bool = False) -> None:
         self._catalog = catalog
@@ -296,14 +296,9 @@ class ModelManager:
         return await self._inbox.take(id, event)
 
     @returns_errors
-    async def events(self) -> list[InboxEntry]:
-        """The events of webhooks, newest first."""
-        return self._inbox.entries(MAX_EVENTS_SHOWN)
-
-    @returns_errors
-    async def notices(self) -> list[OutboxEntry]:
-        """What receivers of webhooks were told, newest first."""
-        return self._notices.entries(MAX_EVENTS_SHOWN)
+    async def events(self, *, are_sent: bool = False) -> Sequence[Entry]:
+        """The last events of webhooks, those that were taken or those for receivers, newest first."""
+        return (self._notices if are_sent else self._inbox).entries(MAX_EVENTS_SHOWN)
 
     def _require_unused(self, target: Target) -> None:
         if self._warmups.keeps(target.name):
