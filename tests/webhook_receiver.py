@@ -1,4 +1,4 @@
-"""A real receiver of webhooks for tests: it checks signatures as the standard's library does, and can be down or hang."""
+"""A real receiver of webhooks for tests: it checks signatures by the standard's library; it can be down or hang."""
 
 from __future__ import annotations
 

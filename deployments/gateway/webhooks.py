@@ -58,9 +58,7 @@ class Webhooks:
 
     async def list_sent(self, request: Request) -> tuple[int, dict[str, Any]]:
         entries = await self._fleet.ask(self._fleet.manager.events.remote(are_sent=True))
-        return _listed(
-            {**_shown(each), "receiver": each.receiver, "created": int(each.received_s)} for each in entries
-        )
+        return _listed({**_shown(each), "receiver": each.receiver, "created": int(each.received_s)} for each in entries)
 
 
 def _listed(data: Iterable[dict[str, Any]]) -> tuple[int, dict[str, Any]]:

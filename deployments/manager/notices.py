@@ -39,7 +39,7 @@ class Notices:
         self._store = store
         self._keepers = keepers
         self._clock = clock
-        self._outbox = Outbox(store, send or Sender(), clock)
+        self._outbox = Outbox(store, Sender() if send is None else send, clock)
         self._standings: dict[str, Standing] = {}
         self._events: list[Outgoing] = []
         self._records: list[Record] = []

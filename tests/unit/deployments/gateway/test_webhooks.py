@@ -13,6 +13,9 @@ import pytest
 from standardwebhooks.webhooks import Webhook
 
 from catalog.errors import StoreUnavailable
+from deployments.manager.entries import Outcome
+from deployments.manager.inbox import InboxEntry
+from deployments.manager.outbox import OutboxEntry
 from router.keys import Keyring
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest
 from tests.unit.deployments.gateway.test_guard import ADMIN, USER, headers, key
@@ -126,6 +129,23 @@ async def test_a_webhook_needs_no_api_key_and_the_list_of_them_an_admin_s(signed
     signed.keyring = Keyring([key("user", USER), key("admin", ADMIN, admin=True)])
     assert (await post(signed, BODY, standard(BODY))).status_code == 202
     assert (await signed.get("/v1/webhooks", headers=headers(USER))).status_code == 403
+    assert (await signed.get("/v1/webhooks/sent", headers=headers(USER))).status_code == 403
     signed.manager.answers["events"] = []
     listed: Any = (await signed.get("/v1/webhooks", headers=headers(ADMIN))).json()
     assert listed == {"object": "list", "data": []}
+
+
+async def test_what_became_of_events_in_and_out_is_listed(gateway: GatewayUnderTest) -> None:
+    taken = InboxEntry(id="e1", type="model.promote", verb="promote", data={"model": "a secret"}, received_s=7.5)
+    sent = OutboxEntry(
+        id="msg_1", type="model.ready", receiver="https://example.com/", body="{}", received_s=8.5,
+        outcome=Outcome.FAILED, num_attempts=3, error="timeout",
+    )  # fmt: skip
+    gateway.manager.answers["events"] = [taken]
+    (listed,) = (await gateway.get("/v1/webhooks")).json()["data"]
+    state = {"outcome": "pending", "attempts": 0, "error": None}
+    assert listed == {"id": "e1", "type": "model.promote", "received": 7, **state}
+    gateway.manager.answers["events"] = [sent]
+    (listed,) = (await gateway.get("/v1/webhooks/sent")).json()["data"]
+    state = {"outcome": "failed", "attempts": 3, "error": "timeout"}
+    assert listed == {"id": "msg_1", "type": "model.ready", "receiver": "https://example.com/", "created": 8, **state}

@@ -146,3 +146,13 @@ async def test_old_events_are_forgotten(inbox: Inbox, store: Store, clock: Clock
     await inbox.step()
     assert inbox.entries() == []
     assert await store.read(Kind.EVENT) == {}
+
+
+async def test_records_of_an_older_raymux_are_taken_over(store: Store, manager: Manager, clock: Clock) -> None:
+    record = {"id": "e1", "type": "model.promote", "verb": "promote", "data": {"model": "m"}, "received_s": 1.0}
+    state = {"outcome": "pending", "num_attempts": 1, "due_s": 2.0, "error": "model_loading"}
+    await store.put(Kind.EVENT, "e1", record | state)
+    heir = Inbox(store, manager, clock)
+    await heir.restore()
+    await heir.step()
+    assert manager.calls == [("promote", {"model": "m"})]

@@ -20,6 +20,7 @@ from catalog.replicas import ScalingDecision, VariantState
 from catalog.sources import PROJECT
 from deployments.manager import keepers as keepers_module
 from deployments.manager import manager as manager_module
+from deployments.manager import notices as notices_module
 from deployments.manager import roster as roster_module
 from deployments.manager.manager import ModelManager
 from deployments.manager.view import Placed
@@ -481,3 +482,29 @@ async def test_nothing_of_a_provider_is_started_stopped_promoted_warmed_up_or_re
         outcomes = [await call(name) for call in calls] + [await manager.warm_up(name, (), 60, wait=False)]
         assert all(isinstance(outcome, InvalidRequest) for outcome in outcomes)
     manager._prewarm(0.0)
+
+
+async def test_receivers_of_webhooks_are_told_once_also_by_the_next_manager(
+    manager: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[str] = []
+
+    class FakeSender:
+        async def __call__(self, receiver: Any, entry: Any) -> None:
+            sent.append(f"{entry.type} {receiver.url}")
+
+    monkeypatch.setattr(notices_module, "Sender", FakeSender)
+    hooks = {"webhooks": [{"url": "https://example.com/", "secret_env": "S"}]}
+    await reconfigure(manager, **hooks)
+    await manager.report(report())
+    await manager._notices.step()
+    await until(lambda: sent)
+    assert [entry.outcome for entry in await manager.events(are_sent=True)] == ["done"]
+    heir = new_manager(tmp_path)
+    await reconfigure(heir, **hooks)
+    await heir.report(report())
+    await heir._notices.step()
+    await settle()
+    assert sent == ["model.ready https://example.com/"]
+    for task in heir._background:
+        task.cancel()

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from catalog.errors import StoreUnavailable
-from deployments.manager.store import Kind, Store
+from deployments.manager import store as store_module
+from deployments.manager.store import Kind, Record, Store
 
 
 @pytest.fixture
@@ -33,6 +34,17 @@ async def test_a_record_is_replaced_and_forgotten(path: Path) -> None:
     await store.delete(Kind.MODEL, "a")
     await store.delete(Kind.MODEL, "never there")
     assert await store.read(Kind.MODEL) == {}
+
+
+async def test_several_changes_are_made_all_or_none(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(path)
+    await store.put(Kind.MODEL, "old", 1)
+    await store.write(Record(Kind.MODEL, "old", None), Record(Kind.NOTICE, "new", {"a": 1}))
+    assert (await store.read(Kind.MODEL), await store.read(Kind.NOTICE)) == ({}, {"new": {"a": 1}})
+    monkeypatch.setattr(store_module, "_DELETE", "no SQL")
+    with pytest.raises(StoreUnavailable):
+        await store.write(Record(Kind.MODEL, "another", 1), Record(Kind.NOTICE, "new", None))
+    assert (await store.read(Kind.MODEL), await store.read(Kind.NOTICE)) == ({}, {"new": {"a": 1}})
 
 
 async def test_another_store_on_the_same_file_finds_what_was_put_without_a_close(path: Path) -> None:
