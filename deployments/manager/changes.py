@@ -11,11 +11,15 @@ class Changes:
 
     def __init__(self) -> None:
         self.version = self.catalog_version = int(time.time() * 1000)
+        # Set when a variant has come into another state; whoever waits for that clears it.
+        self.has_new_state = asyncio.Event()
         self._next = asyncio.Event()
 
-    def note(self) -> None:
-        """Something has changed."""
+    def note(self, is_new_state: bool = False) -> None:
+        """Something has changed, perhaps a variant's state."""
         self.version += 1
+        if is_new_state:
+            self.has_new_state.set()
         self._next.set()
         self._next = asyncio.Event()
 

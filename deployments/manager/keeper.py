@@ -36,7 +36,7 @@ FIRST_GUESS_S = 30.0
 class VariantKeeper:
     """The life of one variant."""
 
-    def __init__(self, spec: VariantSpec, control: ServeControl, on_change: Callable[[], None]) -> None:
+    def __init__(self, spec: VariantSpec, control: ServeControl, on_change: Callable[[bool], None]) -> None:
         self.spec = spec
         self.is_deployed = False
         self._control = control
@@ -273,9 +273,10 @@ class VariantKeeper:
             is_stopped=self._gate.is_stopped,
             has_failed=self._gate.failure is not None,
         )
-        if state is not self._state:
+        is_new = state is not self._state
+        if is_new:
             self._state, self._since_s = state, time.time()
-        self._on_change()
+        self._on_change(is_new)
 
     async def read_decisions(self, now_s: float) -> None:
         """Learn why Serve changes the number of replicas."""

@@ -27,10 +27,13 @@ HEAR_POLL_S = 0.05
 
 
 class Keepers:
-    """One keeper per variant. `look` gives the cluster, and `on_change` is told of whatever changes in a keeper."""
+    """One keeper per variant. `look` gives the cluster.
+
+    `on_change` is told of whatever changes in a keeper, and whether that is its variant's state.
+    """
 
     def __init__(
-        self, control: ServeControl, look: Callable[[], Awaitable[Cluster]], on_change: Callable[[], None]
+        self, control: ServeControl, look: Callable[[], Awaitable[Cluster]], on_change: Callable[[bool], None]
     ) -> None:
         self._control = control
         self._look = look

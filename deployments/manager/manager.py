@@ -85,7 +85,7 @@ class ModelManager:
             self._counts = FleetCounts(self._store)
             self._cluster_view = ClusterView(settings.launcher_config)
             self._inbox = Inbox(self._store, functools.partial(apply_event, self))
-            self._notices = Notices(self._store, self._keepers)
+            self._notices = Notices(self._store, self._keepers, self._changes.has_new_state)
             self._warmups = Warmups(self._store, self._ensure_warmup, self._changes.note)
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:

@@ -18,6 +18,7 @@ from autoscaling.notices import Notice, Standing, notice, standing
 from catalog.errors import StoreUnavailable
 from catalog.replicas import VariantStatus
 from catalog.webhooks import ReceiverSettings
+from deployments.manager.entries import work
 from deployments.manager.keeper import VariantKeeper
 from deployments.manager.outbox import Outbox, OutboxEntry, Outgoing, Send
 from deployments.manager.sender import Sender
@@ -27,17 +28,19 @@ INTERVAL_S = 1.0
 
 
 class Notices:
-    """Owns where each model stands. A model that the store does not know is cold."""
+    """Owns where each model stands; one that the store does not know is cold. `has_news` is set when it may have moved."""
 
     def __init__(
         self,
         store: Store,
         keepers: Iterable[VariantKeeper],
+        has_news: asyncio.Event,
         send: Send | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._keepers = keepers
+        self._has_news = has_news
         self._clock = clock
         self._outbox = Outbox(store, Sender() if send is None else send, clock)
         self._standings: dict[str, Standing] = {}
@@ -59,21 +62,24 @@ class Notices:
         return self._outbox.entries(most)
 
     async def run(self) -> None:
-        """Look once a second, and send, for ever."""
+        """Look when there is news and once a second, and send, for ever."""
+        self._outbox.begin()
         try:
-            while True:
-                await self.step()
-                for lane in self._outbox.lanes():
-                    lane.begin()
-                await asyncio.sleep(INTERVAL_S)
+            await work(self.step, self._has_news)
         finally:
-            self.follow(())
+            self._outbox.end()
 
-    async def step(self) -> None:
-        """Note what has changed, and write it. While the store fails, what has been noted waits for the next step."""
+    async def step(self) -> float:
+        """Note and write what has changed. Returns the seconds until the next look.
+
+        While the store fails, what has been noted waits for the next step.
+        """
         self._observe()
-        if not self._records:
-            return
+        if self._records:
+            await self._write()
+        return INTERVAL_S
+
+    async def _write(self) -> None:
         events, records = list(self._events), list(self._records)
         try:
             await self._outbox.take(events, *records)

@@ -61,6 +61,7 @@ class Outbox:
         self._clock = clock
         self._entries = Entries(store, Kind.NOTICE, OutboxEntry, clock)
         self._lanes: dict[str, Lane] = {}
+        self._is_sending = False
 
     async def restore(self) -> None:
         """Take over what the store holds."""
@@ -82,6 +83,19 @@ class Outbox:
             lane.receiver = receiver
             self._lanes[receiver.url] = lane
         for lane in before.values():
+            lane.end()
+        if self._is_sending:
+            self.begin()
+
+    def begin(self) -> None:
+        """Send in the background, until `end`."""
+        self._is_sending = True
+        for lane in self.lanes():
+            lane.begin()
+
+    def end(self) -> None:
+        """Send nothing more."""
+        for lane in self.lanes():
             lane.end()
 
     async def take(self, events: Iterable[Outgoing], *others: Record) -> None:
@@ -122,7 +136,7 @@ class Lane:
         self._running: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Send in the background, until `end`. Nothing happens if it does."""
+        """Send in the background, until `end`. Nothing happens if it has begun."""
         if self._running is None:
             self._running = asyncio.create_task(work(self.step, self.has_news))
 

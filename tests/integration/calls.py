@@ -12,6 +12,7 @@ from tests.server import RunningServer
 
 ADMIN_KEY, USER_KEY, FEW_KEY = "rmx-admin-of-the-tests", "rmx-user-of-the-tests", "rmx-three-a-minute"
 WEBHOOK_SECRET = "a secret that senders of webhooks know"
+RECEIVER_SECRET = "a secret that receivers of webhooks know"
 
 # One client for all: making one costs more than a request. Its pool has no limit, so that no test waits for another.
 CLIENT = httpx.Client(

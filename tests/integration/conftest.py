@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 
 from router.keys import hash_key
-from tests.integration.calls import ADMIN_KEY, FEW_KEY, USER_KEY, WEBHOOK_SECRET
+from tests.integration.calls import ADMIN_KEY, FEW_KEY, RECEIVER_SECRET, USER_KEY, WEBHOOK_SECRET
 from tests.redis_server import RedisServer
 from tests.server import PROJECT, RunningServer, user_config
+from tests.webhook_receiver import WebhookReceiver
 
 EMULATED = PROJECT / "tests" / "configs" / "emulated.yaml"
 
@@ -36,14 +37,40 @@ def redis_server() -> Iterator[RedisServer]:
 
 
 @pytest.fixture(scope="package")
-def server(redis_server: RedisServer) -> Iterator[RunningServer]:
-    """It asks for keys, and shares limits in Redis; `calls.CLIENT` has the admin key."""
+def receiver() -> Iterator[WebhookReceiver]:
+    """Is told of every model."""
+    with WebhookReceiver(RECEIVER_SECRET) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def hung_receiver() -> Iterator[WebhookReceiver]:
+    """Should be told as well, but never answers."""
+    with WebhookReceiver(RECEIVER_SECRET) as running:
+        running.hangs = True
+        yield running
+
+
+@pytest.fixture(scope="package")
+def server(
+    redis_server: RedisServer, receiver: WebhookReceiver, hung_receiver: WebhookReceiver
+) -> Iterator[RunningServer]:
+    """It asks for keys, shares limits in Redis and tells receivers; `calls.CLIENT` has the admin key."""
+
+    def changed(document: dict) -> None:
+        prepared(document)
+        user_config(document, "ModelManager")["webhooks"] = [
+            {"url": each.url, "secret_env": "RECEIVER_SECRET", "allow_private": True}
+            for each in (hung_receiver, receiver)
+        ]
+
     environment = {
         "RAYMUX_ADMIN_KEYS": ADMIN_KEY,
         "RAYMUX_API_KEYS": f"acme:{USER_KEY}",
         "RAYMUX_REDIS_URL": redis_server.url,
         "RAYMUX_WEBHOOK_SECRETS": WEBHOOK_SECRET,
+        "RECEIVER_SECRET": RECEIVER_SECRET,
     }
-    with RunningServer(EMULATED, prepared, environment=environment) as running:
+    with RunningServer(EMULATED, changed, environment=environment) as running:
         running.headers = {"authorization": f"Bearer {ADMIN_KEY}"}
         yield running

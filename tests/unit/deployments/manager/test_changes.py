@@ -37,3 +37,11 @@ async def test_a_new_manager_is_ahead_of_the_last_one() -> None:
         before.note()
     await asyncio.sleep(0.01)
     assert Changes().version > before.version
+
+
+async def test_a_new_state_is_told_apart_from_other_changes() -> None:
+    changes = Changes()
+    changes.note()
+    assert not changes.has_new_state.is_set()
+    changes.note(True)
+    assert changes.has_new_state.is_set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,11 @@ from autoscaling.notices import AT_REST_S
 from catalog.errors import StoreUnavailable
 from catalog.replicas import VariantState
 from catalog.webhooks import ReceiverSettings
+from deployments.manager import notices as module
 from deployments.manager.notices import Notices
 from deployments.manager.outbox import OutboxEntry
 from deployments.manager.store import Kind, Store
-from tests.unit.builders import CHAT, EMBEDDER, Clock, status
+from tests.unit.builders import CHAT, EMBEDDER, Clock, settle, status, until
 
 READY, COLD, FAILED = VariantState.READY, VariantState.COLD, VariantState.FAILED
 RECEIVER = ReceiverSettings(url="https://example.com/hooks", secret_env="S")
@@ -61,7 +63,7 @@ def received() -> Received:
 
 async def manager(store: Store, keepers: Any, received: Received, clock: Clock) -> Notices:
     """The notices of a manager that has just begun."""
-    notices = Notices(store, keepers, received, clock)
+    notices = Notices(store, keepers, asyncio.Event(), received, clock)
     notices.follow([RECEIVER])
     await notices.restore()
     return notices
@@ -177,3 +179,23 @@ async def test_without_receivers_nothing_is_kept_for_them(notices: Notices, keep
     await look(notices)
     assert await store.read(Kind.NOTICE) == {}
     assert await store.read(Kind.STANDING) == {CHAT: "ready"}
+
+
+async def test_it_looks_as_soon_as_there_is_news(
+    store: Store, keepers: Keepers, received: Received, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "INTERVAL_S", 60.0)
+    has_news = asyncio.Event()
+    notices = Notices(store, keepers, has_news, received, clock)  # type: ignore[arg-type]
+    notices.follow([RECEIVER])
+    running = asyncio.create_task(notices.run())
+    await settle()
+    for state in (READY, VariantState.STOPPED, READY):
+        keepers.put(CHAT, state)
+        has_news.set()
+        await settle()
+        await until(lambda: not notices._records)
+    await until(lambda: len(received) == 2)
+    assert received.types() == ["model.ready", "model.ready"]
+    running.cancel()
+    await settle()

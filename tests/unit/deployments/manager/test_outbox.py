@@ -15,9 +15,9 @@ from deployments.manager.entries import KEPT_S, Outcome
 from deployments.manager.outbox import NotDelivered, Outbox, OutboxEntry, Outgoing
 from deployments.manager.store import Kind, Record, Store
 from router.webhooks import RETRY_AFTER_S
-from tests.unit.builders import Clock, settle
+from tests.unit.builders import Clock, settle, until
 
-A, B = "https://a.example.com/", "https://b.example.com/"
+A, B, C = (f"https://{name}.example.com/" for name in "abc")
 
 
 class Net:
@@ -137,15 +137,27 @@ async def test_only_what_may_pass_is_tried_again(outbox: Outbox, net: Net, failu
 
 async def test_a_receiver_that_hangs_holds_up_no_other(outbox: Outbox, net: Net) -> None:
     net.hanging = {A}
-    for lane in outbox.lanes():
-        lane.begin()
-        lane.begin()
+    outbox.begin()
     for number in range(3):
         await outbox.take([event(f"m{number}")])
         while len(net.to(B)) <= number or outcomes(outbox, B)[f"m{number}"] is not Outcome.DONE:  # noqa: ASYNC110
             await asyncio.sleep(0)
     assert net.to(A) == ["m0"]
-    outbox.follow([])
+    outbox.end()
+    await settle()
+
+
+async def test_receivers_come_and_go_while_events_are_sent(outbox: Outbox, net: Net) -> None:
+    net.hanging = {A}
+    outbox.begin()
+    await outbox.take([event("m1")])
+    await until(lambda: net.to(A) and net.to(B))
+    outbox.follow([receiver(C)])
+    await outbox.take([event("m2")])
+    await until(lambda: net.to(C))
+    await settle()
+    assert (net.to(A), net.to(B), net.to(C)) == (["m1"], ["m1"], ["m2"])
+    outbox.end()
     await settle()
 
 
