@@ -142,6 +142,8 @@ async def work(step: Callable[[], Awaitable[float]], has_news: asyncio.Event) ->
         has_news.clear()
         wait_s = await step()
         try:
-            await asyncio.wait_for(has_news.wait(), wait_s)
+            # `wait_for` of Python 3.11 swallows a cancellation that comes together with the news.
+            async with asyncio.timeout(wait_s):
+                await has_news.wait()
         except TimeoutError:
             continue

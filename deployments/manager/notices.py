@@ -28,7 +28,7 @@ INTERVAL_S = 1.0
 
 
 class Notices:
-    """Owns where each model stands; one that the store does not know is cold. `has_news` is set when it may have moved."""
+    """Owns where each model stands; one that the store does not know is cold. `has_news` is set when one may move."""
 
     def __init__(
         self,
