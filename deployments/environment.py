@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from catalog.keys import ApiKeySettings
 from catalog.providers import ProviderSettings
 from catalog.redis import RedisSettings
-from catalog.webhooks import INCOMING_SECRETS_ENV
+from catalog.webhooks import INCOMING_SECRETS_ENV, ReceiverSettings
+from deployments.signing import is_secret
 from router.keys import keys_from_text
 
 # Neither Ray nor vLLM phones home; one machine's replicas get the CPU they are given.
@@ -94,6 +95,14 @@ def _is_taken(port: int) -> bool:
 def webhook_secrets(variable: str = INCOMING_SECRETS_ENV) -> tuple[str, ...]:
     """What webhooks are signed with, separated by commas; the newest may come first. By default what senders use."""
     return tuple(filter(None, (each.strip() for each in os.environ.get(variable, "").split(","))))
+
+
+def receiver_secrets(receiver: ReceiverSettings) -> tuple[str, ...]:
+    """What events for a receiver are signed with. Raises ValueError when the variable that should hold it does not."""
+    secrets = webhook_secrets(receiver.secret_env)
+    if not secrets or not all(map(is_secret, secrets)):
+        raise ValueError(f"secret_env: the variable {receiver.secret_env} holds no secret to sign with")
+    return secrets
 
 
 def is_behind_haproxy() -> bool:

@@ -22,7 +22,7 @@ from catalog.fit_check import require_fit
 from catalog.keys import ApiKeySettings
 from catalog.loading import ConfigError, ServeConfig, load, require_keys
 from catalog.sources import PROJECT, SourceNotFound, locate
-from deployments.environment import environment_keys, redis_url, serve_environment
+from deployments.environment import environment_keys, receiver_secrets, redis_url, serve_environment
 
 READY_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 60
@@ -36,6 +36,7 @@ def main(arguments: list[str]) -> int:
         config = load(options.config)
         require_keys(config.host, config.gateway, has_environment_keys=bool(_environment_keys()))
         _require_redis_url(config)
+        _require_receiver_secrets(config)
         _require_sources(config)
         require_fit(config.catalog, config.catalog_at)
         _require_free_port(config.host, config.port)
@@ -107,6 +108,14 @@ def _require_redis_url(config: ServeConfig) -> None:
             redis_url(config.gateway.redis)
     except ValueError as error:
         raise ConfigError(str(error)) from None
+
+
+def _require_receiver_secrets(config: ServeConfig) -> None:
+    for index, receiver in enumerate(config.catalog.webhooks):
+        try:
+            receiver_secrets(receiver)
+        except ValueError as error:
+            raise ConfigError(f"{config.catalog_at}.webhooks.{index}.{error}") from None
 
 
 def _require_free_port(host: str, port: int) -> None:

@@ -16,8 +16,17 @@ def signer(secret: str) -> Webhook:
         raise ValueError("not a secret that webhooks can be signed with") from None
 
 
+def is_secret(secret: str) -> bool:
+    """Whether webhooks can be signed with it."""
+    try:
+        signer(secret)
+    except ValueError:
+        return False
+    return True
+
+
 def signed_headers(id: str, body: str, secrets: Sequence[str], now_s: float) -> dict[str, str]:
-    """The headers that prove an event's origin, with a signature by each secret. Raises ValueError."""
+    """The headers that prove an event's origin, with a signature by each secret."""
     at = datetime.fromtimestamp(int(now_s), UTC)
     return {
         "webhook-id": id,

@@ -20,7 +20,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from catalog.webhooks import ReceiverSettings
-from deployments.environment import webhook_secrets
+from deployments.environment import receiver_secrets
 from deployments.manager.outbox import NotDelivered, OutboxEntry
 from deployments.signing import signed_headers
 
@@ -55,11 +55,11 @@ class _Resolver(AbstractResolver):
 
 
 class Sender:
-    """`secrets_of` gives what the environment variable of a receiver holds."""
+    """`secrets_of` gives what events for a receiver are signed with, or raises ValueError."""
 
     def __init__(
         self,
-        secrets_of: Callable[[str], Sequence[str]] = webhook_secrets,
+        secrets_of: Callable[[ReceiverSettings], Sequence[str]] = receiver_secrets,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._secrets_of = secrets_of
@@ -73,13 +73,11 @@ class Sender:
             raise NotDelivered(f"status_{status}", is_final=status in _FINAL)
 
     def _headers(self, receiver: ReceiverSettings, entry: OutboxEntry) -> dict[str, str]:
-        secrets = self._secrets_of(receiver.secret_env)
         try:
-            signed = signed_headers(entry.id, entry.body, secrets, self._clock())
+            secrets = self._secrets_of(receiver)
         except ValueError:
-            secrets, signed = (), {}
-        if not secrets:
-            raise NotDelivered("secret_missing")
+            raise NotDelivered("secret_missing") from None
+        signed = signed_headers(entry.id, entry.body, secrets, self._clock())
         return {"content-type": "application/json", "user-agent": "raymux", **signed}
 
     async def _post(self, receiver: ReceiverSettings, body: str, headers: dict[str, str]) -> int:

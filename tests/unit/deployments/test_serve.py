@@ -50,6 +50,20 @@ def test_redis_without_its_url_is_told_by_the_variable(
     assert "SOME_REDIS_URL" in refusal(config(tmp_path, redis={"url_env": "SOME_REDIS_URL"}), capsys)
 
 
+@pytest.mark.parametrize("value", ["", " , ", "whsec_x", "good, whsec_"])
+def test_a_receiver_of_webhooks_without_its_secret_is_told_by_place_and_variable(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("SOME_HOOK_SECRET", value)
+    path = config(tmp_path)
+    document = yaml.safe_load(path.read_text())
+    hooks = [{"url": "https://example.com/", "secret_env": "SOME_HOOK_SECRET"}]
+    document["applications"][0]["deployments"][1]["user_config"]["webhooks"] = hooks
+    path.write_text(yaml.safe_dump(document))
+    told = refusal(path, capsys)
+    assert "user_config.webhooks.0.secret_env: the variable SOME_HOOK_SECRET" in told
+
+
 def test_a_key_that_is_too_short_is_told_without_the_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

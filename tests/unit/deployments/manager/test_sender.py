@@ -39,7 +39,7 @@ def settings(url: str, **fields: Any) -> ReceiverSettings:
 
 
 def sender(*secrets: str) -> Sender:
-    return Sender({"HOOK_SECRET": secrets or (SECRET,)}.__getitem__)
+    return Sender(lambda _: secrets or (SECRET,))
 
 
 async def refusal(to: ReceiverSettings, by: Sender | None = None) -> NotDelivered:
@@ -85,10 +85,19 @@ async def test_each_secret_signs_so_that_one_may_replace_another(receiver: Webho
     assert len(receiver.events) == 2
 
 
-@pytest.mark.parametrize("secrets", [[], ["whsec_"], ["whsec_x"]])
-async def test_nothing_is_sent_unsigned(receiver: WebhookReceiver, secrets: list[str]) -> None:
-    assert (await refusal(settings(receiver.url), Sender(lambda _: secrets))).code == "secret_missing"
+@pytest.mark.parametrize("value", ["", "whsec_", "whsec_x"])
+async def test_nothing_is_sent_unsigned(receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("HOOK_SECRET", value)
+    assert (await refusal(settings(receiver.url), Sender())).code == "secret_missing"
     assert receiver.requests == []
+
+
+async def test_the_secrets_are_those_of_the_receiver_s_variable(
+    receiver: WebhookReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOOK_SECRET", f"{NEWER}, {SECRET}")
+    await Sender()(settings(receiver.url), ENTRY)
+    assert len(receiver.events) == 1
 
 
 async def test_the_time_of_each_try_is_signed(receiver: WebhookReceiver) -> None:
