@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from catalog.replicas import VariantState, VariantStatus
 from catalog.webhooks import NoticeType
@@ -37,11 +37,11 @@ class Standing(StrEnum):
 
 
 class Notice(NamedTuple):
-    """What is told of a model. `at_s` is seconds since the epoch; `data` holds text and numbers for JSON."""
+    """What is told of a model. `at_s` is seconds since the epoch; `data` holds texts."""
 
     type: NoticeType
     at_s: float
-    data: dict[str, Any]
+    data: dict[str, str]
 
 
 _AT_REST = {
@@ -73,8 +73,7 @@ def notice(
     last = _changed_last(variants)
     if after is Standing.READY:
         ready = next(variant for variant in variants if variant.state is VariantState.READY)
-        took_s = ready.last_start.total_s if ready.last_start else None
-        return Notice(NoticeType.READY, now_s, {"model": model, "gpu": _shape(ready), "cold_start_s": took_s})
+        return Notice(NoticeType.READY, now_s, {"model": model, "gpu": _shape(ready)})
     if after is Standing.FAILED:
         reason = last.last_error[:MAX_REASON_CHARS]
         return Notice(NoticeType.FAILED, now_s, {"model": model, "gpu": _shape(last), "reason": reason})

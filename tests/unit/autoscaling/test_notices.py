@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autoscaling.notices import AT_REST_S, MAX_REASON_CHARS, Notice, Standing, notice, standing
-from catalog.replicas import ColdStart, VariantState, VariantStatus
+from catalog.replicas import VariantState, VariantStatus
 from catalog.webhooks import NoticeType
 from tests.unit.builders import CHAT, status
 
@@ -93,9 +91,8 @@ def due(before: Standing, after: Standing, *variants: VariantStatus) -> Notice:
 
 
 def test_a_notice_says_which_variant_and_why() -> None:
-    start: dict[str, Any] = {"last_start": ColdStart(1.0, 12.5, {})}
-    ready = due(Standing.COLD, Standing.READY, status(COLD, CPU), status(READY, H100, **start))
-    assert ready == (NoticeType.READY, 7.0, {"model": CHAT, "gpu": "H100:4", "cold_start_s": 12.5})
+    ready = due(Standing.COLD, Standing.READY, status(COLD, CPU), status(READY, H100))
+    assert ready == (NoticeType.READY, 7.0, {"model": CHAT, "gpu": "H100:4"})
     failed = due(Standing.COLD, Standing.FAILED, status(FAILED, CPU, since_s=2, last_error="x" * 9_999))
     assert failed.data == {"model": CHAT, "gpu": "CPU", "reason": "x" * MAX_REASON_CHARS}
     assert due(Standing.READY, Standing.COLD, status(COLD, CPU)).data == {"model": CHAT}
