@@ -99,6 +99,7 @@ def test_a_bad_configuration_is_one_clear_line(tmp_path: Path, old: str, new: st
 
 def test_a_taken_port_is_refused(server: RunningServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAYMUX_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setenv("RECEIVER_SECRET", "a secret")
     config = tmp_path / "config.yaml"
     config.write_text(server.config.read_text())
     assert "listens on" in serve(config).stderr
