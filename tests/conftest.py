@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    import httpx
+
     from tests.server import RunningServer
 
 
@@ -23,6 +25,13 @@ def engine_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
         shared.remove_vanished(folder)
         shared.warm_up(server)
         yield server
+
+
+@pytest.fixture(scope="session")
+def http(engine_server: RunningServer) -> Iterator[httpx.Client]:
+    """A plain HTTP client."""
+    with engine_server.client(120) as opened:
+        yield opened
 
 
 @pytest.hookimpl(wrapper=True)

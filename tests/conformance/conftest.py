@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 import anthropic
-import httpx
 import httpx2
 import openai
 import pytest
@@ -110,11 +109,4 @@ async def async_anthropic_client(engine_server: RunningServer) -> AsyncIterator[
     async with anthropic.AsyncAnthropic(
         base_url=engine_server.url, api_key=KEY, max_retries=0, timeout=TIMEOUT_S
     ) as opened:
-        yield opened
-
-
-@pytest.fixture(scope="session")
-def http(engine_server: RunningServer) -> Iterator[httpx.Client]:
-    """A plain HTTP client."""
-    with engine_server.client(TIMEOUT_S) as opened:
         yield opened
