@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
+from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 # How often a gateway tells the manager what it has counted.
@@ -30,18 +31,27 @@ Snapshot = dict[str, Family]
 
 def snapshot(registry: CollectorRegistry) -> Snapshot:
     """What a process has counted since it began."""
+    return _families(registry.collect(), {})
+
+
+def parsed(text: str, labels: Mapping[str, str]) -> Snapshot:
+    """What Prometheus's text format says, with more labels on each sample. Raises ValueError for anything else."""
+    return _families(text_string_to_metric_families(text), labels)
+
+
+def _families(metrics: Iterable[Metric], labels: Mapping[str, str]) -> Snapshot:
     return {
         metric.name: Family(
             metric.name,
             metric.type,
             metric.documentation,
             {
-                (sample.name, tuple(sorted(sample.labels.items()))): float(sample.value)
+                (sample.name, tuple(sorted({**sample.labels, **labels}.items()))): float(sample.value)
                 for sample in metric.samples
                 if not sample.name.endswith("_created")
             },
         )
-        for metric in registry.collect()
+        for metric in metrics
     }
 
 

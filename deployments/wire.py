@@ -17,6 +17,8 @@ ADAPTER_HEADER = b"x-raymux-adapter"
 USAGE_HEADER = b"x-raymux-usage"
 RETRY_HEADER = b"x-raymux-retry"
 REQUEST_ID_HEADER = b"x-request-id"
+# Of a replica: its engine's own metrics. To read them is no use of the model.
+METRICS_PATH = "/metrics"
 
 _TRAILER_START = b": raymux {"
 _TRAILER_END = b"}\n\n"

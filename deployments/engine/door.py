@@ -23,6 +23,7 @@ from deployments.engine.merge import MergedSend, write_interval_s
 from deployments.engine.read_ahead import ClientLeft
 from deployments.wire import (
     ADAPTER_HEADER,
+    METRICS_PATH,
     RETRY_HEADER,
     SECRET_HEADER,
     USAGE_HEADER,
@@ -113,6 +114,8 @@ class Door:
         headers = dict(scope["headers"])
         if not hmac.compare_digest(headers.get(SECRET_HEADER, b""), self._secret):
             await _refuse(send, 403, b"replicas answer their gateway only")
+        elif scope["path"] == METRICS_PATH:
+            await self._app(scope, receive, send)
         elif self.draining:
             await _refuse(send, 503, b"draining", retry=True)
         else:

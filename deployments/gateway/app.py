@@ -6,6 +6,7 @@ from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from catalog.keys import Access
+from deployments.gateway.engine_metrics import EngineMetrics
 from deployments.gateway.envelope import Envelope
 from deployments.gateway.fleet_metrics import FleetMetrics
 from deployments.gateway.gpus import Gpus
@@ -36,6 +37,7 @@ def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIA
             for each in (path, path.removeprefix("/v1"))
         ]
     routes.append(GuardedRoute("/metrics", FleetMetrics(fleet, services.metrics), methods=["GET"]))
+    routes.append(GuardedRoute("/metrics/engines", EngineMetrics(fleet, services.relay), methods=["GET"]))
     routes.append(GuardedRoute("/openapi.json", OpenApi(routes), methods=["GET"], access=Access.PUBLIC))
     # A bare router: the envelope renders every error, so Starlette's own handling of them is left out.
     router = Router(routes=routes, redirect_slashes=False)

@@ -74,6 +74,7 @@ class Gateway:
             limits=Limits(lambda: self._settings, lambda: self._windows),
             admission=admission,
             dispatcher=Dispatcher(self._fleet, self._relay, breakers, lambda: self._settings),
+            relay=self._relay,
             metrics=metrics,
             tracing=tracing_from_environment(),
             webhook_secrets=webhook_secrets,

@@ -154,6 +154,7 @@ OPERATIONS: dict[str, Operation] = {
         "Events for receivers", reply=_object({**_LIST, "data": _list_of(_OBJECT)}), refusals=(tree.ModelLoading,)
     ),
     "GET /metrics": Operation("Prometheus metrics of all gateways", media="text/plain"),
+    "GET /metrics/engines": Operation("The engines' own metrics", media="text/plain"),
     "GET /openapi.json": Operation("This document", reply=_OBJECT),
     **{
         f"POST {endpoint.path}": Operation(

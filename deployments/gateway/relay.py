@@ -15,6 +15,7 @@ from deployments.gateway.exchange import EVENT_STREAM, Exchange, Reply
 from deployments.gateway.upstream_errors import from_engine
 from deployments.wire import (
     ADAPTER_HEADER,
+    METRICS_PATH,
     REQUEST_ID_HEADER,
     RETRY_HEADER,
     SECRET_HEADER,
@@ -27,6 +28,7 @@ from deployments.wire import (
 # Request headers that mean something to an engine; nothing else of the client's reaches it.
 _FORWARDED = (b"accept", b"traceparent", b"tracestate", b"anthropic-version", b"anthropic-beta")
 MAX_ERROR_BYTES = 64 * 1024
+METRICS_TIMEOUT_S = 2.0
 
 
 class ReplicaUnavailable(Exception):
@@ -96,6 +98,17 @@ class Relay:
         finally:
             # Returns the connection to the pool after a whole reply, and closes it after a part of one.
             response.release() if response.content.at_eof() else response.close()
+
+    async def metrics(self, replica: ReplicaReport) -> str:
+        """What the engine's own server tells at `/metrics`; empty where it has no such path. Raises ReplicaGone."""
+        url = URL(f"http://{replica.address}{METRICS_PATH}", encoded=True)
+        headers = {SECRET_HEADER.decode(): replica.secret}
+        timeout = aiohttp.ClientTimeout(total=METRICS_TIMEOUT_S)
+        try:
+            async with self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
+                return await response.text() if response.status == 200 else ""
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise ReplicaGone from error
 
     async def _pass_on(self, response: aiohttp.ClientResponse, exchange: Exchange, reply: Reply) -> None:
         if response.status >= 400:

@@ -12,6 +12,7 @@ from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
 from deployments.gateway.metrics import GatewayMetrics
 from deployments.gateway.providers import Providers
+from deployments.gateway.relay import Relay
 from deployments.gateway.replies.cache import ResponseCache
 from deployments.gateway.replies.idempotency import Idempotency
 from deployments.gateway.shared_redis import SharedRedis
@@ -30,6 +31,7 @@ class Services:
     limits: Limits
     admission: Admission
     dispatcher: Dispatcher
+    relay: Relay
     metrics: GatewayMetrics
     tracing: Tracing
     webhook_secrets: Callable[[], Sequence[str]]

@@ -91,6 +91,21 @@ async def test_a_caller_with_the_secret_reaches_the_engine() -> None:
     assert (sent.status, sent.body) == (200, b"{}")
 
 
+async def test_reading_the_engine_s_metrics_needs_the_secret_and_is_no_use_of_the_model() -> None:
+    async def metrics(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"vllm:requests 1\n"})
+
+    tally = Tally()
+    since_s = tally.idle_since_s
+    door = Door(metrics, SECRET, None, tally)
+    door.draining = True
+    path = {"path": "/metrics", "method": "GET"}
+    assert (await enter(door, {**request(), **path})).body == b"vllm:requests 1\n"
+    assert (tally.idle_since_s, tally.used_at_s) == (since_s, 0.0)
+    assert (await enter(door, {**http_scope(), **path})).status == 403
+
+
 async def test_a_draining_replica_refuses_new_work_and_says_it_may_go_elsewhere() -> None:
     app = App()
     door = Door(app, SECRET, None, Tally())

@@ -24,6 +24,7 @@ from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows, Windows
 from deployments.gateway.metrics import GatewayMetrics
 from deployments.gateway.providers import Providers
+from deployments.gateway.relay import ReplicaGone
 from deployments.gateway.replies.cache import ResponseCache
 from deployments.gateway.replies.idempotency import Idempotency
 from deployments.gateway.replies.store import MemoryStore, ReplyStore
@@ -54,6 +55,7 @@ class FakeRelay:
     """Takes the outcomes of its calls from `script`, in order; `answer` when there is none left."""
 
     def __init__(self) -> None:
+        self.engine_metrics: dict[str, str] = {}
         self.calls: list[Call] = []
         self.script: list[Outcome | Exception] = []
 
@@ -73,6 +75,11 @@ class FakeRelay:
         if isinstance(outcome, Exception):
             raise outcome
         await outcome(reply)
+
+    async def metrics(self, replica: ReplicaReport) -> str:
+        if replica.replica_id not in self.engine_metrics:
+            raise ReplicaGone
+        return self.engine_metrics[replica.replica_id]
 
 
 class GatewayUnderTest:
@@ -113,6 +120,7 @@ class GatewayUnderTest:
                 Breakers(BreakerRules(), lambda: self.now_s),
                 lambda: self.settings,
             ),
+            relay=self.relay,  # type: ignore[arg-type]
             metrics=GatewayMetrics(),
             tracing=tracing or Tracing(),
             webhook_secrets=lambda: self.webhook_secrets,

@@ -9,6 +9,7 @@ import pytest
 
 from catalog.errors import EmptyResponse, InvalidRequest, UpstreamError
 from catalog.replicas import ReplicaReport
+from deployments.gateway import relay as relay_module
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.relay import MAX_ERROR_BYTES, Relay, ReplicaDraining, ReplicaGone
 from deployments.wire import Usage, decode_adapter, usage_trailer
@@ -97,7 +98,7 @@ class Replica:
             self.client_has_left.set()
             return False
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
-        body = await reader.readexactly(int(headers["content-length"]))
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
         self.requests.append(({"": request, **headers}, body))
         return await self.script(writer)
 
@@ -366,3 +367,32 @@ async def test_a_stream_that_comments_have_begun_goes_on_in_the_same_stream(rela
         await sending.to(relay, replica.report)
     assert sending.sent.body == b": raymux starting\n\ndata: 1\n\n"
     assert sum(message["type"] == "http.response.start" for message in sending.sent.messages) == 1
+
+
+# The engine's metrics
+
+
+async def test_an_engine_s_metrics_are_asked_for_with_the_replica_s_secret(relay: Relay) -> None:
+    async with Replica(whole(b"vllm:requests 1\n")) as replica:
+        assert await relay.metrics(replica.report) == "vllm:requests 1\n"
+        ((headers, _),) = replica.requests
+        assert (headers[""], headers["x-raymux-secret"]) == ("GET /metrics HTTP/1.1", "s3cret")
+
+
+async def test_an_engine_without_metrics_has_none(relay: Relay) -> None:
+    async with Replica(whole(b"{}", "404 Not Found")) as replica:
+        assert await relay.metrics(replica.report) == ""
+
+
+async def test_the_metrics_of_a_replica_that_hangs_are_not_waited_for(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "METRICS_TIMEOUT_S", 0.01)
+
+    async def hang(writer: asyncio.StreamWriter) -> bool:
+        await asyncio.Event().wait()
+        return False
+
+    async with Replica(hang) as replica:
+        with pytest.raises(ReplicaGone):
+            await relay.metrics(replica.report)
