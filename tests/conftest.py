@@ -30,7 +30,7 @@ def engine_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningS
 @pytest.fixture(scope="session")
 def http(engine_server: RunningServer) -> Iterator[httpx.Client]:
     """A plain HTTP client."""
-    with engine_server.client(120) as opened:
+    with engine_server.client() as opened:
         yield opened
 
 

@@ -131,3 +131,11 @@ def test_the_older_interfaces_answer_the_same(http: httpx.Client):
     ]
     ranked = http.post("/rerank", json={"request": {"query": "a cat", "docs": ["a lion", "a stone"]}}).json()
     assert [each["index"] for each in ranked["results"]] == [0, 1]
+
+
+def test_vllm_tells_its_own_metrics_of_each_replica(http: httpx.Client):
+    ask(http, CHAT, "hello")
+    reply = http.get("/metrics/engines")
+    assert reply.status_code == 200, reply.text
+    prompts = [line for line in reply.text.splitlines() if line.startswith("vllm:prompt_tokens_total{")]
+    assert any(f'model="{CHAT}"' in line and float(line.rpartition(" ")[2]) > 0 for line in prompts), prompts
