@@ -1,0 +1,133 @@
+"""Replicas, gateways and Serve's own processes that die or hang while requests run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from tests.faults.report import Report
+from tests.faults.traffic import Traffic, codes
+from tests.server import RunningServer, wait_until
+
+
+def ready_pids(server: RunningServer, model: str) -> list[int]:
+    """The process ids of the model's replicas that take requests."""
+    return [each["pid"] for each in server.status(model)["replicas"] if each["state"] == "ready"]
+
+
+def wait_for_replicas(server: RunningServer, model: str, number: int) -> list[int]:
+    """Wait until so many are ready. Returns their process ids."""
+    wait_until(lambda: len(ready_pids(server, model)) == number, 60, f"{model} has {number} replicas")
+    return ready_pids(server, model)
+
+
+def processes(server: RunningServer, title: str) -> list[psutil.Process]:
+    """The server's processes whose title begins so."""
+    return [each for each in server.processes(None) if " ".join(each.cmdline()).startswith(title)]
+
+
+def gateways(server: RunningServer) -> list[psutil.Process]:
+    return processes(server, "ray::ServeReplica:raymux:Gateway")
+
+
+def test_the_only_replica_is_killed(server: RunningServer, report: Report) -> None:
+    with Traffic(server, "one") as traffic:
+        traffic.warm()
+        (pid,) = ready_pids(server, "one")
+        traffic.note_fault()
+        psutil.Process(pid).kill()
+        traffic.recover()
+    report.add("engine replica killed, the only one", traffic)
+    assert not traffic.wrong
+    assert not traffic.refused, "they wait for the next replica"
+    assert codes(traffic.broken) == {"upstream_error"}
+    assert ready_pids(server, "one") != [pid]
+
+
+def test_one_of_two_replicas_is_killed(server: RunningServer, report: Report) -> None:
+    with Traffic(server, "two") as traffic:
+        pids = wait_for_replicas(server, "two", 2)
+        traffic.warm()
+        traffic.note_fault()
+        psutil.Process(pids[0]).kill()
+        traffic.recover()
+        wait_for_replicas(server, "two", 2)
+    report.add("engine replica killed, one of two", traffic)
+    assert not traffic.wrong
+    assert not traffic.refused
+    assert codes(traffic.broken) == {"upstream_error"}
+
+
+def test_one_of_two_replicas_hangs(server: RunningServer, report: Report) -> None:
+    """SIGSTOP: its connections stay open, and nothing says that nobody is there."""
+    with Traffic(server, "two") as traffic:
+        hung, other = wait_for_replicas(server, "two", 2)
+        traffic.warm()
+        traffic.note_fault()
+        psutil.Process(hung).suspend()
+        wait_until(lambda: not psutil.pid_exists(hung), 60, "the one that hangs is killed")
+        traffic.recover()
+        wait_for_replicas(server, "two", 2)
+    report.add("engine replica hung, one of two", traffic)
+    assert not traffic.wrong
+    assert not traffic.refused
+    assert codes(traffic.broken) == {"upstream_error"}
+    # Silent for 8 s, given up after 3 more: what waited for it went to the other one.
+    assert traffic.slowest_first_byte_s < 20
+    assert other in ready_pids(server, "two")
+
+
+def test_the_manager_is_killed(server: RunningServer, report: Report) -> None:
+    with Traffic(server, "one") as traffic:
+        traffic.warm()
+        pids = ready_pids(server, "one")
+        (manager,) = processes(server, "ray::ServeReplica:raymux:ModelManager")
+        traffic.note_fault()
+        manager.kill()
+        wait_until(lambda: len(processes(server, "ray::ServeReplica:raymux:ModelManager")) == 1, 60, "it is back")
+        wait_until(lambda: ready_pids(server, "one") == pids, 60, "its replica has reported")
+        traffic.recover()
+    report.add("model manager killed", traffic)
+    assert not traffic.wrong
+    assert not traffic.failures
+
+
+def test_the_serve_controller_is_killed(server: RunningServer, report: Report) -> None:
+    with Traffic(server, "two") as traffic:
+        pids = wait_for_replicas(server, "two", 2)
+        traffic.warm()
+        (controller,) = processes(server, "ray::ServeController")
+        traffic.note_fault()
+        controller.kill()
+        wait_until(lambda: len(processes(server, "ray::ServeController")) == 1, 60, "it is back")
+        traffic.recover()
+        assert sorted(ready_pids(server, "two")) == sorted(pids)
+        # It scales again: what dies is replaced.
+        psutil.Process(pids[0]).kill()
+        wait_until(lambda: len({*ready_pids(server, "two")} - {pids[0]}) == 2, 60, "it is replaced")
+    report.add("Serve controller killed, then a replica", traffic)
+    assert not traffic.wrong
+    assert not traffic.refused
+
+
+@pytest.fixture(scope="module")
+def gateway_killed(server: RunningServer, report: Report) -> Iterator[Traffic]:
+    """Traffic during which one of two gateways is killed."""
+    with Traffic(server, "one") as traffic:
+        wait_until(lambda: len(gateways(server)) == 2, 60, "two gateways")
+        pids = ready_pids(server, "one")
+        traffic.warm()
+        traffic.note_fault()
+        gateways(server)[0].kill()
+        wait_until(lambda: len(gateways(server)) == 2, 60, "it is replaced")
+        traffic.recover()
+        assert ready_pids(server, "one") == pids
+    report.add("gateway killed, one of two", traffic)
+    yield traffic
+
+
+def test_one_of_two_gateways_is_killed(gateway_killed: Traffic) -> None:
+    assert not gateway_killed.wrong
+    assert not gateway_killed.refused, "HAProxy asks the other one"
