@@ -36,6 +36,12 @@ _FAST_PATH = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     # How long a gateway replica waits before it leaves; HAProxy is told to drop it at once, so 30 s are too many.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
+    # A request that a gateway took with it before it sent a byte is sent to another one, not only one it never took.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    # HAProxy changes its configuration by a new process; the old one would cut its streams off, silently, after 120 s.
+    "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "86400",
+    # Derived from the line above, lest an old process send requests to another application; all ports are gateways'.
+    "RAY_SERVE_PORT_QUARANTINE_S": "150",
     # On a small machine HAProxy's threads, 4 by default, only take the cores from each other.
     "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, (os.cpu_count() or 1) // 2))),
 }

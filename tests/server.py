@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -114,6 +115,15 @@ class RunningServer:
             if edit is not None:
                 edit(document)
         self.config.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
+
+    def deploy(self, change: Change) -> None:
+        """Apply an edited configuration to the running server, as an operator does: `serve deploy`."""
+        self.write_config(change)
+        dashboard = re.findall(r"dashboard at (?:\x1b\[[0-9;]*m)*(http://[0-9.:]+)", self.log.read_text())[0]
+        command = [str(Path(sys.executable).parent / "serve"), "deploy", "-a", dashboard, str(self.config)]
+        environment = {**os.environ, "RAY_AUTH_MODE": "token"}
+        result = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60)
+        assert result.returncode == 0, result.stdout + result.stderr
 
     def _environment(self) -> dict[str, str]:
         """This process's environment, with a mark that the server's processes inherit."""
@@ -258,13 +268,18 @@ class RunningServer:
 # Editing a parsed configuration
 
 
-def user_config(document: dict[str, Any], deployment: str) -> dict[str, Any]:
-    """The `user_config` of `Gateway` or `ModelManager` in a parsed configuration, to be edited in place."""
+def deployment_entry(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """A deployment's entry in a parsed configuration, to be edited in place."""
     for application in document["applications"]:
         for entry in application["deployments"]:
-            if entry["name"] == deployment:
-                return entry.setdefault("user_config", {})
-    raise KeyError(deployment)
+            if entry["name"] == name:
+                return entry
+    raise KeyError(name)
+
+
+def user_config(document: dict[str, Any], deployment: str) -> dict[str, Any]:
+    """The `user_config` of `Gateway` or `ModelManager` in a parsed configuration, to be edited in place."""
+    return deployment_entry(document, deployment).setdefault("user_config", {})
 
 
 def model_entry(document: dict[str, Any], name: str) -> dict[str, Any]:

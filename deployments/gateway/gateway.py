@@ -12,10 +12,12 @@ from catalog.cache import CacheSettings
 from catalog.loading import GATEWAY, parse, require_keys
 from catalog.redis import RedisSettings
 from catalog.settings import GatewaySettings
+from deployments.background import Background
 from deployments.environment import environment_keys, redis_url, webhook_secrets
 from deployments.gateway.admission import Admission
 from deployments.gateway.app import build_gateway_app
 from deployments.gateway.breakers import Breakers
+from deployments.gateway.departure import Departure
 from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits, LocalWindows, Windows
@@ -29,7 +31,7 @@ from deployments.gateway.services import Services
 from deployments.gateway.shared_redis import SharedRedis
 from deployments.gateway.shared_windows import SharedWindows
 from deployments.gateway.tracing import tracing_from_environment
-from deployments.serve_options import serve_host
+from deployments.serve_options import grace_s, serve_host
 from router.breaker import BreakerRules
 from router.keys import Keyring
 
@@ -43,6 +45,8 @@ IDEMPOTENCY_BYTES = 64 * 1024**2
     max_ongoing_requests=100_000,
     ray_actor_options={"num_cpus": 0},
     graceful_shutdown_timeout_s=600,
+    # An update starts the new gateway before it ends the old one: without it nobody would serve meanwhile.
+    max_surge_percent=100,
 )
 @serve.ingress()
 class Gateway:
@@ -58,6 +62,9 @@ class Gateway:
         self._spare_replies = MemoryStore(IDEMPOTENCY_BYTES)
         self._fleet = Fleet(manager)
         self._relay = Relay(self._settings.connect_timeout_s)
+        self._departure = Departure()
+        self._background = Background()
+        self._background.start(self._departure.follow(grace_s))
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """Called by Serve after the constructor."""
@@ -81,6 +88,7 @@ class Gateway:
             cache=lambda: self._cache,
             idempotency=Idempotency(self._replies),
             providers=Providers(provider_breakers, lambda: self._settings),
+            departure=self._departure,
         )
         return build_gateway_app(services, under_serve=True)
 

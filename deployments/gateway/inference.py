@@ -39,6 +39,7 @@ class Inference:
         self._admission = services.admission
         self._cache = services.cache
         self._idempotency = services.idempotency
+        self._departure = services.departure
 
     @property
     def max_body_bytes(self) -> int:
@@ -66,7 +67,7 @@ class Inference:
             self._endpoint, target, eligible(target, shapes), bool(shapes), body, headers, wish.stream, exchange, reply
         )
         tokens = estimate_tokens(len(body), wish.max_tokens if self._endpoint.task is Task.GENERATE else 0)
-        async with self._limits.taken(exchange, self._endpoint.path, tokens):
+        async with self._departure.in_time(), self._limits.taken(exchange, self._endpoint.path, tokens):
             await until_client_leaves(receive, exchange, self._once(job, tokens, wish.fields, shapes))
 
     def _resolve(self, wish: Peek, exchange: Exchange) -> Target:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from catalog.settings import GatewaySettings
 from deployments.gateway.admission import Admission
+from deployments.gateway.departure import Departure
 from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.limits import Limits
@@ -38,3 +39,4 @@ class Services:
     cache: Callable[[], ResponseCache | None]
     idempotency: Idempotency
     providers: Providers
+    departure: Departure

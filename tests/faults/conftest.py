@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from _pytest.terminal import TerminalReporter
 
+from tests.faults.provider import KEY_VARIABLE, FaultyProvider
 from tests.faults.report import Report
-from tests.server import PROJECT, RunningServer
+from tests.server import PROJECT, RunningServer, user_config
 
 CONFIG = PROJECT / "tests" / "configs" / "faults.yaml"
 _REPORT = pytest.StashKey[Report]()
@@ -29,6 +31,15 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
 
 
 @pytest.fixture(scope="package")
-def server() -> Iterator[RunningServer]:
-    with RunningServer(CONFIG) as running:
+def provider() -> Iterator[FaultyProvider]:
+    with FaultyProvider() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def server(provider: FaultyProvider) -> Iterator[RunningServer]:
+    def prepared(document: dict[str, Any]) -> None:
+        user_config(document, "ModelManager")["providers"] = provider.settings(fallback="one")
+
+    with RunningServer(CONFIG, prepared, environment={KEY_VARIABLE: "key-of-the-provider"}) as running:
         yield running

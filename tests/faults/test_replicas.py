@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import psutil
 import pytest
 
@@ -13,8 +11,9 @@ from tests.server import RunningServer, wait_until
 
 
 def ready_pids(server: RunningServer, model: str) -> list[int]:
-    """The process ids of the model's replicas that take requests."""
-    return [each["pid"] for each in server.status(model)["replicas"] if each["state"] == "ready"]
+    """The process ids of the model's replicas that take requests. The manager may not have missed a dead one yet."""
+    pids = [each["pid"] for each in server.status(model)["replicas"] if each["state"] == "ready"]
+    return [pid for pid in pids if psutil.pid_exists(pid)]
 
 
 def wait_for_replicas(server: RunningServer, model: str, number: int) -> list[int]:
@@ -28,12 +27,16 @@ def processes(server: RunningServer, title: str) -> list[psutil.Process]:
     return [each for each in server.processes(None) if " ".join(each.cmdline()).startswith(title)]
 
 
+# Beside short requests some long streams, so that each replica has some whenever it breaks.
+LONG = {"num_long": 4, "long_tokens": 300}
+
+
 def gateways(server: RunningServer) -> list[psutil.Process]:
     return processes(server, "ray::ServeReplica:raymux:Gateway")
 
 
 def test_the_only_replica_is_killed(server: RunningServer, report: Report) -> None:
-    with Traffic(server, "one") as traffic:
+    with Traffic(server, "one", **LONG) as traffic:
         traffic.warm()
         (pid,) = ready_pids(server, "one")
         traffic.note_fault()
@@ -47,7 +50,7 @@ def test_the_only_replica_is_killed(server: RunningServer, report: Report) -> No
 
 
 def test_one_of_two_replicas_is_killed(server: RunningServer, report: Report) -> None:
-    with Traffic(server, "two") as traffic:
+    with Traffic(server, "two", **LONG) as traffic:
         pids = wait_for_replicas(server, "two", 2)
         traffic.warm()
         traffic.note_fault()
@@ -62,7 +65,7 @@ def test_one_of_two_replicas_is_killed(server: RunningServer, report: Report) ->
 
 def test_one_of_two_replicas_hangs(server: RunningServer, report: Report) -> None:
     """SIGSTOP: its connections stay open, and nothing says that nobody is there."""
-    with Traffic(server, "two") as traffic:
+    with Traffic(server, "two", **LONG) as traffic:
         hung, other = wait_for_replicas(server, "two", 2)
         traffic.warm()
         traffic.note_fault()
@@ -95,7 +98,7 @@ def test_the_manager_is_killed(server: RunningServer, report: Report) -> None:
 
 
 def test_the_serve_controller_is_killed(server: RunningServer, report: Report) -> None:
-    with Traffic(server, "two") as traffic:
+    with Traffic(server, "two", **LONG) as traffic:
         pids = wait_for_replicas(server, "two", 2)
         traffic.warm()
         (controller,) = processes(server, "ray::ServeController")
@@ -113,9 +116,9 @@ def test_the_serve_controller_is_killed(server: RunningServer, report: Report) -
 
 
 @pytest.fixture(scope="module")
-def gateway_killed(server: RunningServer, report: Report) -> Iterator[Traffic]:
+def gateway_killed(server: RunningServer, report: Report) -> Traffic:
     """Traffic during which one of two gateways is killed."""
-    with Traffic(server, "one") as traffic:
+    with Traffic(server, "one", **LONG) as traffic:
         wait_until(lambda: len(gateways(server)) == 2, 60, "two gateways")
         pids = ready_pids(server, "one")
         traffic.warm()
@@ -125,9 +128,15 @@ def gateway_killed(server: RunningServer, report: Report) -> Iterator[Traffic]:
         traffic.recover()
         assert ready_pids(server, "one") == pids
     report.add("gateway killed, one of two", traffic)
-    yield traffic
+    return traffic
 
 
 def test_one_of_two_gateways_is_killed(gateway_killed: Traffic) -> None:
     assert not gateway_killed.wrong
     assert not gateway_killed.refused, "HAProxy asks the other one"
+    assert gateway_killed.broken
+
+
+@pytest.mark.xfail(strict=True, reason="HAProxy cannot add an event to a stream whose gateway is gone; it cuts it off")
+def test_the_streams_of_a_killed_gateway_end_in_an_error_event(gateway_killed: Traffic) -> None:
+    assert codes(gateway_killed.broken) == {"upstream_error"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -43,12 +41,7 @@ def test_a_model_is_added_and_none_is_restarted(server: RunningServer) -> None:
         models = user_config(document, "ModelManager")["models"]
         models.append({**models[1], "name": "newcomer"})
 
-    server.write_config(add)
-    dashboard = re.findall(r"dashboard at (?:\x1b\[[0-9;]*m)*(http://[0-9.:]+)", server.log.read_text())[0]
-    deploy = [str(Path(sys.executable).parent / "serve"), "deploy", "-a", dashboard, str(server.config)]
-    environment = {**os.environ, "RAY_AUTH_MODE": "token"}
-    result = subprocess.run(deploy, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60)
-    assert result.returncode == 0, result.stdout + result.stderr
+    server.deploy(add)
     wait_until(lambda: chat(server, "newcomer").status_code == 200, 30, "the new model answers")
     assert server.replica_pids("fast") == pids
 

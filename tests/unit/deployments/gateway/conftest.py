@@ -18,6 +18,7 @@ from deployments.gateway import cold_start
 from deployments.gateway.admission import Admission
 from deployments.gateway.app import build_gateway_app
 from deployments.gateway.breakers import Breakers
+from deployments.gateway.departure import Departure
 from deployments.gateway.dispatch import Dispatcher
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
@@ -107,6 +108,7 @@ class GatewayUnderTest:
             key_of=lambda provider: self.provider_keys.get(provider.name),
             sleep=self._pause,
         )
+        self.departure = Departure()
         self.services = Services(
             self.fleet,
             settings=lambda: self.settings,
@@ -127,6 +129,7 @@ class GatewayUnderTest:
             cache=lambda: self.cache,
             idempotency=Idempotency(lambda: self.replies),
             providers=self.providers,
+            departure=self.departure,
         )
         self.app = build_gateway_app(self.services)
         self._http = httpx.AsyncClient(transport=httpx.ASGITransport(self.app), base_url="http://gateway")
