@@ -9,10 +9,10 @@ CONFIG ?= serve_config.yaml
 ARGS ?=
 PY := .venv/bin/python
 # Cheapest first; tests in a folder not named here still run, last.
-TEST_ORDER := $(wildcard $(addprefix tests/,unit integration gpus engine conformance bad_input))
+TEST_ORDER := $(wildcard $(addprefix tests/,unit integration gpus faults engine conformance bad_input))
 TESTS = $(TEST_ORDER) $(filter-out $(TEST_ORDER) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
-.PHONY: help install serve test test-unit check fmt bench bench-autoscaling demo-models lock clean
+.PHONY: help install serve test test-unit faults check fmt bench bench-autoscaling demo-models lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '  make %-17s %s\n' "$$target" "$$text"; done
@@ -30,6 +30,10 @@ test: install ## run the whole test suite
 test-unit: install ## run the tests that need neither Ray nor vLLM
 	@requirements/test_tools.sh
 	$(PY) -m pytest tests/unit $(ARGS)
+
+faults: install ## break every part while requests run, and print what clients see of it
+	@requirements/test_tools.sh
+	$(PY) -m pytest tests/faults $(ARGS)
 
 check: install ## check format, lint, types, imports and generated documentation
 	$(PY) -m ruff format --check --output-format concise .

@@ -251,6 +251,24 @@ class RunningServer:
         """vLLM's engine-core processes of the model's replicas."""
         return [process for process in self.replica_processes(model) if "EngineCore" in _title(process)]
 
+    def serve_processes(self, deployment: str) -> list[psutil.Process]:
+        """The processes of the replicas of `Gateway` or `ModelManager`."""
+        return [each for each in self.processes(None) if f"ray::ServeReplica:raymux:{deployment}" in describe(each)]
+
+    def serve_process(self, deployment: str) -> psutil.Process:
+        """The process of its only replica."""
+        (found,) = self.serve_processes(deployment)
+        return found
+
+    def wait_for_another(self, killed: psutil.Process, deployment: str, timeout_s: float = 60) -> None:
+        """Wait until the deployment's only replica runs in another process than the one that was killed."""
+
+        def is_there() -> bool:
+            found = self.serve_processes(deployment)
+            return len(found) == 1 and found != [killed]
+
+        wait_until(is_there, timeout_s, f"another {deployment} runs")
+
     def processes(self, root: int | None) -> list[psutil.Process]:
         """Everything below the process `root`, and everything that has this server's environment."""
         found: set[psutil.Process] = set()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,8 @@ from _pytest.terminal import TerminalReporter
 
 from tests.faults.provider import KEY_VARIABLE, FaultyProvider
 from tests.faults.report import Report
+from tests.integration.calls import ADMIN_KEY, USER_KEY
+from tests.redis_server import RedisServer
 from tests.server import PROJECT, RunningServer, user_config
 
 CONFIG = PROJECT / "tests" / "configs" / "faults.yaml"
@@ -37,9 +42,41 @@ def provider() -> Iterator[FaultyProvider]:
 
 
 @pytest.fixture(scope="package")
-def server(provider: FaultyProvider) -> Iterator[RunningServer]:
-    def prepared(document: dict[str, Any]) -> None:
-        user_config(document, "ModelManager")["providers"] = provider.settings(fallback="one")
+def redis_server() -> Iterator[RedisServer]:
+    with RedisServer() as running:
+        yield running
 
-    with RunningServer(CONFIG, prepared, environment={KEY_VARIABLE: "key-of-the-provider"}) as running:
+
+@pytest.fixture(scope="package")
+def small_disk() -> Iterator[Path | None]:
+    """A disk of 4 MiB; None where this user may mount none."""
+    folder = Path(tempfile.mkdtemp(prefix="raymux-disk-"))
+    is_mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", folder], capture_output=True)
+    try:
+        yield folder if is_mounted.returncode == 0 else None
+    finally:
+        if is_mounted.returncode == 0:
+            subprocess.run(["umount", folder], check=True)
+        folder.rmdir()
+
+
+@pytest.fixture(scope="package")
+def server(provider: FaultyProvider, redis_server: RedisServer, small_disk: Path | None) -> Iterator[RunningServer]:
+    """It asks for keys, and shares limits and cached answers in Redis."""
+
+    def prepared(document: dict[str, Any]) -> None:
+        catalog = user_config(document, "ModelManager")
+        catalog["providers"] = provider.settings(fallback="one")
+        catalog["runtime_sources"] = ["models"]
+        if small_disk is not None:
+            catalog["store"] = str(small_disk / "raymux.db")
+
+    environment = {
+        KEY_VARIABLE: "key-of-the-provider",
+        "RAYMUX_ADMIN_KEYS": ADMIN_KEY,
+        "RAYMUX_API_KEYS": f"acme:{USER_KEY}",
+        "RAYMUX_REDIS_URL": redis_server.url,
+    }
+    with RunningServer(CONFIG, prepared, environment=environment) as running:
+        running.headers = {"authorization": f"Bearer {ADMIN_KEY}"}
         yield running

@@ -5,34 +5,13 @@ from __future__ import annotations
 import psutil
 import pytest
 
+from tests.faults.processes import gateways, processes, ready_pids, wait_for_replicas
 from tests.faults.report import Report
 from tests.faults.traffic import Traffic, codes
 from tests.server import RunningServer, wait_until
 
-
-def ready_pids(server: RunningServer, model: str) -> list[int]:
-    """The process ids of the model's replicas that take requests. The manager may not have missed a dead one yet."""
-    pids = [each["pid"] for each in server.status(model)["replicas"] if each["state"] == "ready"]
-    return [pid for pid in pids if psutil.pid_exists(pid)]
-
-
-def wait_for_replicas(server: RunningServer, model: str, number: int) -> list[int]:
-    """Wait until so many are ready. Returns their process ids."""
-    wait_until(lambda: len(ready_pids(server, model)) == number, 60, f"{model} has {number} replicas")
-    return ready_pids(server, model)
-
-
-def processes(server: RunningServer, title: str) -> list[psutil.Process]:
-    """The server's processes whose title begins so."""
-    return [each for each in server.processes(None) if " ".join(each.cmdline()).startswith(title)]
-
-
 # Beside short requests some long streams, so that each replica has some whenever it breaks.
 LONG = {"num_long": 4, "long_tokens": 300}
-
-
-def gateways(server: RunningServer) -> list[psutil.Process]:
-    return processes(server, "ray::ServeReplica:raymux:Gateway")
 
 
 def test_the_only_replica_is_killed(server: RunningServer, report: Report) -> None:
@@ -86,10 +65,10 @@ def test_the_manager_is_killed(server: RunningServer, report: Report) -> None:
     with Traffic(server, "one") as traffic:
         traffic.warm()
         pids = ready_pids(server, "one")
-        (manager,) = processes(server, "ray::ServeReplica:raymux:ModelManager")
+        manager = server.serve_process("ModelManager")
         traffic.note_fault()
         manager.kill()
-        wait_until(lambda: len(processes(server, "ray::ServeReplica:raymux:ModelManager")) == 1, 60, "it is back")
+        server.wait_for_another(manager, "ModelManager")
         wait_until(lambda: ready_pids(server, "one") == pids, 60, "its replica has reported")
         traffic.recover()
     report.add("model manager killed", traffic)

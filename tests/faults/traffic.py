@@ -73,7 +73,7 @@ class Traffic:
         check: Check = counted,
     ) -> None:
         self._url = f"{server.url}/v1/chat/completions"
-        self._model = model
+        self._model, self._headers = model, server.headers
         self._num_clients, self._num_tokens = num_clients, num_tokens
         self._num_long, self._long_tokens = num_long, long_tokens
         self._fields, self._check = fields, check
@@ -171,7 +171,7 @@ class Traffic:
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         # A connection each, as many clients have: what is kept alive would be sent again by the library.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=self._headers) as session:
             clients = [self._client(session, index % 2 == 0, self._num_tokens) for index in range(self._num_clients)]
             clients += [self._client(session, True, self._long_tokens) for _ in range(self._num_long)]
             await asyncio.gather(*clients)

@@ -7,7 +7,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.calls import CLIENT, FEW_KEY, USER_KEY, chat, error
-from tests.integration.test_faults import serve_process
 from tests.redis_server import RedisServer
 from tests.server import RunningServer, wait_until
 
@@ -58,7 +57,7 @@ def test_a_limit_is_shared_survives_its_gateway_and_does_without_redis(
     assert [status() for _ in range(4)] == [200, 200, 200, 429]
     counted = num_requests(server)
     assert counted >= 5
-    serve_process(server, "Gateway").kill()
+    server.serve_process("Gateway").kill()
 
     def is_up() -> bool:
         try:

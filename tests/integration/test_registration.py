@@ -7,8 +7,7 @@ from typing import Any
 import httpx
 
 from tests.integration.calls import CLIENT, chat, error, lines
-from tests.integration.test_faults import serve_process, serve_process_or_none
-from tests.server import RunningServer, wait_until
+from tests.server import RunningServer
 
 ADAPTER = {"name": "peft:fast:registered", "source": "models/adapters/job_formal"}
 BASE = {
@@ -41,9 +40,9 @@ def test_a_registered_adapter_answers_at_once_and_no_more_when_it_is_deleted(ser
 
 def test_what_is_registered_survives_a_killed_manager(server: RunningServer) -> None:
     assert register(server, ADAPTER).status_code == 201
-    manager = serve_process(server, "ModelManager")
+    manager = server.serve_process("ModelManager")
     manager.kill()
-    wait_until(lambda: serve_process_or_none(server) not in (None, manager.pid), 30, "the manager is back")
+    server.wait_for_another(manager, "ModelManager")
     server.wait_for_state("fast", "ready", 30)
     assert chat(server, ADAPTER["name"]).status_code == 200
     assert delete(server, ADAPTER["name"]).status_code == 200

@@ -8,7 +8,6 @@ from typing import Any
 import psutil
 
 from tests.integration.calls import CLIENT, chat, error
-from tests.integration.test_faults import serve_process, serve_process_or_none
 from tests.server import RunningServer, wait_until
 
 # Its idle timeout is 3 s, its start takes as long.
@@ -80,9 +79,9 @@ def test_a_replica_that_dies_under_a_warmup_is_replaced_without_a_request(server
 def test_a_killed_manager_loses_no_warmup_and_no_warm_replica(server: RunningServer) -> None:
     ready = warm_up(server, keep_warm_s=120, wait=True)
     pids = server.replica_pids(MODEL)
-    manager = serve_process(server, "ModelManager")
+    manager = server.serve_process("ModelManager")
     manager.kill()
-    wait_until(lambda: serve_process_or_none(server) not in (None, manager.pid), 30, "the manager is back")
+    server.wait_for_another(manager, "ModelManager")
     server.wait_for_state(MODEL, "ready", 30)
     assert warmup(server, ready["id"]) == ready | {"expected_s": None}
     stays_ready(server, 2 * IDLE_S)

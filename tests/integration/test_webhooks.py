@@ -11,7 +11,6 @@ import json
 from typing import Any
 
 from tests.integration.calls import CLIENT, WEBHOOK_SECRET, chat
-from tests.integration.test_faults import serve_process, serve_process_or_none
 from tests.server import RunningServer, wait_until
 from tests.webhook_receiver import WebhookReceiver
 
@@ -34,7 +33,7 @@ def outcomes(server: RunningServer) -> dict[str, str]:
 
 def test_an_event_registers_an_adapter_once_though_the_manager_is_killed(server: RunningServer) -> None:
     source = "models/adapters/job_pirate"
-    manager = serve_process(server, "ModelManager")
+    manager = server.serve_process("ModelManager")
     taken = send(server, "job.succeeded", base_model="fast", job_id="job_of_a_webhook", source=source)
     manager.kill()
     assert taken["status"] == "accepted"
