@@ -15,8 +15,6 @@ from router.anthropic.stream import ToChunks, ToEvents
 from router.sse import DONE, ServerEvent, data_event, named_event
 from router.upstream import Form, Outgoing, Plan
 
-# Where parsing an event may teach something.
-_TELLING = re.compile(rb'"(?:usage|error)"\s*:\s*[{"]')
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 # A longer whole reply is not parsed; its usage stands in its last bytes.
 MAX_PARSED_BYTES = 256 * 1024
@@ -76,16 +74,14 @@ class _Same:
         if self._last is None and event.data.strip() == b"[DONE]":
             self.is_over = True
             return event.raw
-        if not event.data.startswith(b"{"):
-            raise ValueError("an event holds no JSON object")
+        # A client would fail at an event that is cut short, so none is passed on unread.
+        body = _object(event.data)
         self.is_over = self._last is not None and event.name in self._last
-        if _TELLING.search(event.data):
-            body = _object(event.data)
-            if self._last is None or event.name == "error":
-                _require_no_error(body)
-            self._take_usage(body)
-            if not self._shows_usage and self._last is None and body.get("choices") == [] and body.get("usage"):
-                return b""
+        if self._last is None or event.name == "error":
+            _require_no_error(body)
+        self._take_usage(body)
+        if not self._shows_usage and self._last is None and body.get("choices") == [] and body.get("usage"):
+            return b""
         return event.raw
 
     def _take_usage(self, body: dict[str, Any]) -> None:

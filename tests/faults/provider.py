@@ -124,7 +124,7 @@ class FaultyProvider:
         reply = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await reply.prepare(request)
         for index in range(num_tokens):
-            if index == WORDS_BEFORE and fault in self.broken:
+            if index == WORDS_BEFORE and fault.is_midway and fault in self.broken:
                 await self._break(fault, request, reply)
                 return reply
             await asyncio.sleep(TOKEN_INTERVAL_S)

@@ -200,6 +200,8 @@ class Traffic:
             return answer.cut("no end")
         except aiohttp.ClientError as error:
             return answer.cut(type(error).__name__)
+        except (ValueError, LookupError, TypeError) as error:
+            return answer.unreadable(error)
 
 
 class _Answer:
@@ -222,7 +224,11 @@ class _Answer:
         if data == "[DONE]":
             self._ends.append("[DONE]")
             return
-        event = json.loads(data)
+        try:
+            event = json.loads(data)
+        except ValueError:
+            self._ends.append("no JSON")
+            return
         if "error" in event:
             self._ends.append(_code(event))
             return
@@ -257,6 +263,10 @@ class _Answer:
     def cut(self, how: str) -> Result:
         """The connection broke, which a client's library tells as an error of its own."""
         return self._end(self._failed, how, self._disorder())
+
+    def unreadable(self, error: Exception) -> Result:
+        """Something came that no client can read."""
+        return self._end(self._failed, "unreadable", f"an answer that is not in shape: {error!r}")
 
     @property
     def _failed(self) -> Outcome:

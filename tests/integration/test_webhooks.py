@@ -114,9 +114,9 @@ def test_an_event_for_a_receiver_that_is_down_arrives_once_though_the_manager_is
 
     wait_until(lambda: len(waiting()) == 1, 10, "it was tried")
     (id,) = waiting()
-    manager = serve_process(server, "ModelManager")
+    manager = server.serve_process("ModelManager")
     manager.kill()
-    wait_until(lambda: serve_process_or_none(server) not in (None, manager.pid), 30, "the manager is back")
+    server.wait_for_another(manager, "ModelManager", 30)
     receiver.start()
     wait_until(lambda: len(receiver.told("herd")) > len(before), 60, "it is told")
     wait_until(lambda: not waiting(), 10, "nothing is left to be told")

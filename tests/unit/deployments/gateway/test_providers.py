@@ -351,7 +351,7 @@ async def test_a_fault_before_the_first_byte_is_tried_again(
     "first",
     [
         stream(), stream(b"<html>\n\n"), stream(sse("not json")), stream(sse({"error": {"message": "x"}})),
-        stream(sse("[1]")), stream(breaks=True), whole(COMPLETION),
+        stream(sse("[1]")), stream(sse('{"choices": [')), stream(breaks=True), whole(COMPLETION),
     ],
 )  # fmt: skip
 async def test_a_stream_that_has_not_begun_is_tried_again(gateway: GatewayUnderTest, provider: Provider, first: Script):
@@ -364,6 +364,7 @@ async def test_a_stream_that_has_not_begun_is_tried_again(gateway: GatewayUnderT
     "fault",
     [
         stream(STREAM, breaks=True), stream(STREAM), stream(STREAM, sse("nonsense")), stream(STREAM, hangs=True),
+        stream(STREAM, sse('{"choices": [')), stream(STREAM, b"data: {\"x\": \"\xff\"}\n\n"),
         stream(STREAM, sse({"error": {"message": f"oh {SECRET}"}})), stream(STREAM, b"data: " + b"x" * 9_000_000),
     ],
 )  # fmt: skip
