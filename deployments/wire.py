@@ -17,6 +17,9 @@ ADAPTER_HEADER = b"x-raymux-adapter"
 USAGE_HEADER = b"x-raymux-usage"
 RETRY_HEADER = b"x-raymux-retry"
 REQUEST_ID_HEADER = b"x-request-id"
+# Values of RETRY_HEADER: the replica took no part of the request, or lost its engine before the first byte.
+DRAINING = b"draining"
+ENGINE_DIED = b"engine died"
 # Of a replica: its engine's own metrics. To read them is no use of the model.
 METRICS_PATH = "/metrics"
 

@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Protocol
 
@@ -23,6 +23,8 @@ from deployments.engine.merge import MergedSend, write_interval_s
 from deployments.engine.read_ahead import ClientLeft
 from deployments.wire import (
     ADAPTER_HEADER,
+    DRAINING,
+    ENGINE_DIED,
     METRICS_PATH,
     RETRY_HEADER,
     SECRET_HEADER,
@@ -96,16 +98,23 @@ class Tally:
 
 
 class Door:
-    """ASGI app that guards `app`."""
+    """ASGI app that guards `app`; `is_alive` tells whether the engine behind it is."""
 
     def __init__(
-        self, app: ASGIApp, secret: str, adapters: AdapterLeases | None, tally: Tally, turns: Turns | None = None
+        self,
+        app: ASGIApp,
+        secret: str,
+        adapters: AdapterLeases | None,
+        tally: Tally,
+        turns: Turns | None = None,
+        is_alive: Callable[[], bool] = lambda: True,
     ) -> None:
         self._turns = turns or AlwaysAwake()
         self._app = app
         self._secret = secret.encode()
         self._adapters = adapters
         self._tally = tally
+        self._is_alive = is_alive
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,7 +126,7 @@ class Door:
         elif scope["path"] == METRICS_PATH:
             await self._app(scope, receive, send)
         elif self.draining:
-            await _refuse(send, 503, b"draining", retry=True)
+            await _refuse(send, 503, DRAINING, retry=True)
         else:
             with self._tally.one():
                 await self._take_turn(scope, receive, send, headers.get(ADAPTER_HEADER))
@@ -157,7 +166,7 @@ class Door:
         return self._adapters
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        counted = CountedSend(send, self._tally)
+        counted = CountedSend(send, self._tally, self._is_alive)
         token = current_tokens.set(counted.tokens)
         try:
             await self._app(scope, receive, counted)
@@ -167,11 +176,16 @@ class Door:
 
 
 class CountedSend:
-    """Passes a reply on, and adds what it used: as a header to a single body, as a trailer to an event stream."""
+    """Passes a reply on, and adds what it used: as a header to a single body, as a trailer to an event stream.
 
-    def __init__(self, send: Send, tally: Tally) -> None:
+    What an engine says that has died before the first byte is not passed on: another one may answer.
+    """
+
+    def __init__(self, send: Send, tally: Tally, is_alive: Callable[[], bool] = lambda: True) -> None:
         self._send = send
         self._tally = tally
+        self._is_alive = is_alive
+        self._is_void = False
         self._events: MergedSend | None = None
         self.tokens = TokenCount()
         self._begun_s = time.perf_counter()
@@ -182,7 +196,13 @@ class CountedSend:
         if message["type"] == "http.response.start":
             self._start = message
             return
+        if self._is_void:
+            return
         if message["type"] == "http.response.body":
+            if self._start is not None and not self._is_alive():
+                self._is_void = True
+                await _refuse(self._send, 503, ENGINE_DIED, retry=True)
+                return
             if self._start is not None:
                 await self._begin(message)
             if self._events is not None:

@@ -79,7 +79,7 @@ class EngineReplica:
         # Else a replica whose start outlasts the idle timeout would leave at once.
         self._tally.restart_idle_time()
         secret = secrets.token_urlsafe(32)
-        self._door = Door(self._engine.app, secret, self._shelf, self._tally, self._sleeper)
+        self._door = Door(self._engine.app, secret, self._shelf, self._tally, self._sleeper, self._engine.is_alive)
         self._server, address = await start_server(self._door, self._host())
         self._end_step()
         self._say(state=ReplicaState.READY, step=None, address=address, secret=secret)

@@ -15,6 +15,7 @@ from deployments.gateway.exchange import EVENT_STREAM, Exchange, Reply
 from deployments.gateway.upstream_errors import from_engine
 from deployments.wire import (
     ADAPTER_HEADER,
+    DRAINING,
     METRICS_PATH,
     REQUEST_ID_HEADER,
     RETRY_HEADER,
@@ -112,8 +113,8 @@ class Relay:
 
     async def _pass_on(self, response: aiohttp.ClientResponse, exchange: Exchange, reply: Reply) -> None:
         if response.status >= 400:
-            if RETRY_HEADER.decode() in response.headers:
-                raise ReplicaDraining
+            if (why := response.headers.get(RETRY_HEADER.decode())) is not None:
+                raise ReplicaDraining if why == DRAINING.decode() else ReplicaGone(was_sent=True)
             raise from_engine(response.status, await _read_error(response.content))
         if response.content_type == "text/event-stream":
             await _stream(response, exchange, reply)

@@ -61,7 +61,7 @@ class FaultyProvider:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._call(self._runner.cleanup()).result(10)
+        self._call(self._stop()).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -77,6 +77,13 @@ class FaultyProvider:
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
         await site.start()
         self.port = self._runner.addresses[0][1]
+
+    async def _stop(self) -> None:
+        await self._runner.cleanup()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     def settings(self, fallback: str) -> list[dict[str, Any]]:
         """A provider for each fault, as the configuration has it; `fallback` answers in its place."""

@@ -56,8 +56,8 @@ def counted(text: str, num_tokens: int) -> tuple[bool, bool]:
 class Traffic:
     """A context manager: `num_clients` clients, each of which sends again as soon as it has its answer.
 
-    Every second client streams. `long_tokens` has one more client send streams of that length. `fields` go into each
-    body.
+    Every second client streams. `num_long` more clients send streams of `long_tokens`; those that run when the traffic
+    ends are left, and do not count. `fields` go into each body.
     """
 
     def __init__(
@@ -173,13 +173,20 @@ class Traffic:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout, headers=self._headers) as session:
             clients = [self._client(session, index % 2 == 0, self._num_tokens) for index in range(self._num_clients)]
-            clients += [self._client(session, True, self._long_tokens) for _ in range(self._num_long)]
+            long = [self._client(session, True, self._long_tokens) for _ in range(self._num_long)]
+            streaming = asyncio.gather(*long)
             await asyncio.gather(*clients)
+            streaming.cancel()
+            await asyncio.gather(streaming, return_exceptions=True)
 
     async def _client(self, session: aiohttp.ClientSession, is_stream: bool, num_tokens: int) -> None:
         while not self._has_ended.is_set():
             self.num_sent += 1
-            result = await self._one(session, is_stream, num_tokens)
+            try:
+                result = await self._one(session, is_stream, num_tokens)
+            except asyncio.CancelledError:
+                self.num_sent -= 1
+                raise
             self.results.append(result)
             if result.outcome is not Outcome.WHOLE:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE_S)

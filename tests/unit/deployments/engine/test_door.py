@@ -270,3 +270,18 @@ async def test_requests_count_their_tokens_apart() -> None:
     replies = await asyncio.gather(*(enter(door, request()) for _ in range(20)))
     assert {strip_trailer(sent.body)[1][:2] for sent in replies} == {(7, 2)}
     assert current_tokens.get() is None
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_dead_engine_says_before_the_first_byte_is_left_to_another_one(stream: bool) -> None:
+    sent = await enter(Door(App(stream=stream), SECRET, None, Tally(), is_alive=lambda: False), request())
+    assert sent.status == 503
+    assert sent.headers["x-raymux-retry"] == "engine died"
+    assert [message["type"] for message in sent.messages] == ["http.response.start", "http.response.body"]
+
+
+async def test_a_stream_whose_engine_dies_goes_on_to_its_error() -> None:
+    alive = iter([True])
+    sent = await enter(Door(App(stream=True), SECRET, None, Tally(), is_alive=lambda: next(alive, False)), request())
+    assert sent.status == 200
+    assert b"data: 1" in sent.body

@@ -225,6 +225,14 @@ async def test_a_replica_that_hangs_up_before_its_reply_lets_another_one_take_th
     assert caught.value.was_sent
 
 
+async def test_a_replica_whose_engine_died_counts_as_gone_with_the_request(relay: Relay) -> None:
+    """So that one which kills engines is not sent to each of them."""
+    async with Replica(whole(b"{}", "503 Service Unavailable", x_raymux_retry="engine died")) as replica:
+        with pytest.raises(ReplicaGone) as caught:
+            await send(relay, replica)
+    assert caught.value.was_sent
+
+
 async def test_a_draining_replica_lets_another_one_take_the_request(relay: Relay) -> None:
     sending = Sending()
     async with Replica(whole(b"{}", "503 Service Unavailable", x_raymux_retry="draining")) as replica:
