@@ -21,7 +21,7 @@ from tests.server import RunningServer, wait_until
 LEAVERS = 40
 READERS_THAT_STOP = 4
 SLOW_SENDERS = 40
-SLOW_S = 21
+SLOW_S = 20
 SLOW_INTERVAL_S = 10
 
 

@@ -229,7 +229,7 @@ async def test_a_replica_whose_engine_died_counts_as_gone_with_the_request(relay
     """So that one which kills engines is not sent to each of them."""
     async with Replica(whole(b"{}", "503 Service Unavailable", x_raymux_retry="engine died")) as replica:
         with pytest.raises(ReplicaGone) as caught:
-            await send(relay, replica)
+            await Sending().to(relay, replica.report)
     assert caught.value.was_sent
 
 
