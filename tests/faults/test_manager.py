@@ -15,7 +15,7 @@ import pytest
 from tests.faults.processes import ready_pids
 from tests.faults.report import Report
 from tests.faults.traffic import Traffic, codes
-from tests.integration.calls import CLIENT, error
+from tests.integration.calls import CLIENT, chat, error
 from tests.server import RunningServer, user_config, wait_until
 
 NEWCOMER = {
@@ -82,14 +82,18 @@ def test_one_model_cannot_start(server: RunningServer, report: Report) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "broken"),
+    ("fault", "broken", "told"),
     [
-        ("a field that is no good", {"variants": [{"shape": "TPU"}]}),
-        ("weights that are not there", {"source": "models/nowhere"}),
+        ("a field that is no good", {"variants": [{"shape": "TPU"}]}, "model_not_found"),
+        (
+            "an engine that cannot start",
+            {"engine": {"kind": "emulated", "emulated": {"fail_start": "no"}}},
+            "model_failed",
+        ),
     ],
 )
 def test_a_configuration_is_deployed_that_has_a_broken_model(
-    server: RunningServer, report: Report, fault: str, broken: dict[str, Any]
+    server: RunningServer, report: Report, fault: str, broken: dict[str, Any], told: str
 ) -> None:
     def worse(document: dict[str, Any]) -> None:
         user_config(document, "ModelManager")["models"].append({**NEWCOMER, "name": "worse", **broken})
@@ -100,6 +104,7 @@ def test_a_configuration_is_deployed_that_has_a_broken_model(
         traffic.note_fault()
         server.deploy(worse)
         traffic.wait_whole(80)
+        assert error(chat(server, "worse"))["code"] == told
         server.deploy(lambda _: None)
         wait_until(lambda: "worse" not in {each["model"] for each in server.variants()}, 60, "it is mended")
         traffic.recover()
