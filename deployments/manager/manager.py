@@ -16,7 +16,7 @@ from autoscaling.choice import Choice
 from autoscaling.cluster import Cluster
 from catalog.catalog import AdapterSpec, Catalog, Target
 from catalog.errors import InvalidRequest, ModelInUse, ModelLoading, ModelNotFound, RaymuxError, StoreUnavailable
-from catalog.loading import MODEL_MANAGER, parse
+from catalog.loading import MODEL_MANAGER, ConfigError, parse
 from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
 from catalog.sources import PROJECT
@@ -75,9 +75,19 @@ class ModelManager:
         self._background = Background()
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
-        """Take over a configuration; the first one also brings back what the store holds."""
-        settings = parse(CatalogSettings, config, f"{MODEL_MANAGER}.user_config")
+        """Take over a configuration; the first one also brings back what the store holds.
+
+        One that is no good is not taken over, and the log says why. Serve would end a manager that raised, and start it
+        again and again until the configuration is mended; meanwhile no model could start.
+        """
         is_first = self._catalog is None
+        try:
+            settings = parse(CatalogSettings, config, f"{MODEL_MANAGER}.user_config")
+        except ConfigError as error:
+            if is_first:
+                raise
+            logger.error("the configuration is no good, so the one before stays: %s", error)
+            return
         if is_first:
             self._store = Store(PROJECT / settings.store)
             self._registry = Registry(self._store)

@@ -24,6 +24,11 @@ def wait_for_replicas(server: RunningServer, model: str, number: int) -> list[in
     return ready_pids(server, model)
 
 
+def busiest(server: RunningServer, model: str) -> int:
+    """The process id of the model's replica that has most to do."""
+    return max(server.status(model)["replicas"], key=lambda each: each["running"])["pid"]
+
+
 def processes(server: RunningServer, title: str) -> list[psutil.Process]:
     """The server's processes with this in their titles."""
     return [each for each in server.processes(None) if title in describe(each)]

@@ -100,7 +100,7 @@ def test_a_configuration_is_deployed_that_has_a_broken_model(
 
     with Traffic(server, "one") as traffic:
         traffic.warm()
-        pids = ready_pids(server, "one")
+        pids, manager = ready_pids(server, "one"), server.serve_process("ModelManager")
         traffic.note_fault()
         server.deploy(worse)
         traffic.wait_whole(80)
@@ -109,6 +109,7 @@ def test_a_configuration_is_deployed_that_has_a_broken_model(
         wait_until(lambda: "worse" not in {each["model"] for each in server.variants()}, 60, "it is mended")
         traffic.recover()
         assert ready_pids(server, "one") == pids
+        assert server.serve_process("ModelManager") == manager
     report.add(f"a configuration with {fault}, for one model", traffic)
     assert not traffic.wrong
     assert not traffic.failures

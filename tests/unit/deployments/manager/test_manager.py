@@ -112,6 +112,15 @@ async def test_a_wrong_catalog_is_refused_with_its_place(manager: Any) -> None:
         await manager.reconfigure({"models": []})
 
 
+async def test_a_later_catalog_that_is_wrong_leaves_the_one_before(manager: Any) -> None:
+    """Serve ends a manager that raises, again and again: meanwhile no model could start."""
+    await reconfigure(manager)
+    before = await manager.watch(0, 0)
+    await reconfigure(manager, models=[])
+    after = await manager.watch(0, 0)
+    assert after.catalog == before.catalog
+
+
 async def test_replicas_begin_in_the_pool_while_the_catalog_wants_it(
     control: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
