@@ -1,8 +1,8 @@
 """A fork server with vLLM imported, from which the engine's processes start in a moment.
 
-vLLM runs its engine core, and on the CPU a worker below it, as processes of their own that it spawns, so each imports
-vLLM and torch anew: on two cores, 14 of the 27 seconds that an engine took to start went into each of two imports. Here
-they are forked from one process that imports both while the replica itself does.
+vLLM runs its engine core, and with several ranks a worker each below it, as processes of their own that it spawns, so
+each imports vLLM and torch anew: on two cores, that took 14 of the 27 seconds that an engine needed to start. Here they
+are forked from one process that imports both while the replica itself does.
 
 A replica that was forked from the pool (`deployments/preload`) has a fork server already, forked from it in turn.
 

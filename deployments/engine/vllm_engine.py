@@ -37,6 +37,10 @@ CPU_ADAPTER_MODULES = (
     "fc1", "fc2", "dense", "query_key_value", "dense_h_to_4h", "dense_4h_to_h",
 )  # fmt: skip
 
+# vLLM takes "uni" for "mp" on the CPU, lest threads begin with the wrong settings; here Ray has set OMP_NUM_THREADS
+# before. Two processes would wait for each other's messages in busy loops, and take the cores from whoever has work.
+IN_CORE_PROCESS = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
+
 
 class VLLMEngine:
     """vLLM with the arguments of one variant."""
@@ -166,6 +170,8 @@ def engine_arguments(spec: VariantSpec, location: str) -> dict[str, Any]:
     if placement.backend is not None:
         # Ray's executor places one worker on each GPU of the placement group that this replica runs in.
         arguments["distributed_executor_backend"] = placement.backend
+    elif spec.settings.shape == "CPU":
+        arguments["distributed_executor_backend"] = IN_CORE_PROCESS
     if engine.max_model_len is not None:
         arguments["max_model_len"] = engine.max_model_len
     if engine.max_num_seqs is not None:

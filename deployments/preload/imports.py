@@ -11,7 +11,8 @@ import threading
 # is imported it draws a random id (`require_distinct_ids`).
 PRELOADED = (
     "ray", "uvicorn",
-    "vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor", "vllm.v1.worker.cpu_worker",
+    "vllm.v1.engine.core", "vllm.v1.executor.multiproc_executor", "vllm.v1.executor.uniproc_executor",
+    "vllm.v1.worker.cpu_worker",
     "vllm.v1.engine.async_llm", "vllm.entrypoints.openai.api_server",
 )  # fmt: skip
 TITLE = "raymux::pool"
