@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import autoscaling, cold_start, gateway, policy_tick
+from benchmarks import autoscaling, cold_start, gateway, policy_tick, vllm_server
 
 BENCHMARKS = {
     "gateway": gateway.main,
     "cold_start": cold_start.main,
     "autoscaling": autoscaling.main,
     "policy_tick": policy_tick.main,
+    "vllm": vllm_server.main,
 }
 
 

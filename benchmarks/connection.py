@@ -28,7 +28,10 @@ class BadReply(Exception):
 
 
 class Connection(asyncio.Protocol):
-    """One kept-alive connection with at most one request under way."""
+    """One kept-alive connection with at most one request under way.
+
+    `num_events` are those of each reply, 0 for any number; None for a single body.
+    """
 
     def __init__(self, timings: Timings, num_events: int | None) -> None:
         self._timings = timings
@@ -105,7 +108,7 @@ class Connection(asyncio.Protocol):
             return None if self._num_bytes else "an empty body"
         if not self._tail.endswith(END_OF_STREAM):
             return "the stream did not end with [DONE]"
-        if self._num_events != self._expected_events:
+        if self._expected_events and self._num_events != self._expected_events:
             return f"{self._num_events} events instead of {self._expected_events}"
         return None
 

@@ -7,20 +7,17 @@ token, requests per second and CPU. Paths are measured in turn, in one run: `bar
 from __future__ import annotations
 
 import argparse
-import json
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.load import LoadReport
+from benchmarks.load import LoadReport, run_client
 from benchmarks.processes import CpuMeter
 from benchmarks.report import RESULTS, Conditions, Sample, write
 from benchmarks.servers import Server, ServerFailed, bare, raymux
-from catalog.sources import PROJECT
 
 STREAMS = (1, 8, 32, 64)
 # A warm-up opens the connections to the replica and fills caches; its figures are dropped.
@@ -106,13 +103,8 @@ def _sample(plan: Plan, server: Server, meter: CpuMeter, num_streams: int, repet
 
 def _run_load(plan: Plan, server: Server, num_streams: int, duration_s: float, meter: CpuMeter | None) -> LoadReport:
     """Run the client in a process of its own; `meter` counts from its first request."""
-    command = [
-        sys.executable, "-m", "benchmarks.load", server.url, "--streams", str(num_streams),
-        "--duration-s", str(duration_s), "--tokens", str(plan.tokens), *(["--unstreamed"] if plan.unstreamed else []),
+    words = [
+        "--streams", str(num_streams), "--duration-s", str(duration_s), "--tokens", str(plan.tokens),
+        *(["--unstreamed"] if plan.unstreamed else []),
     ]  # fmt: skip
-    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as client:
-        assert client.stdout is not None
-        client.stdout.readline()
-        if meter is not None:
-            meter.restart()
-        return LoadReport(**json.loads(client.stdout.read()))
+    return run_client(server.url, words, lambda: None if meter is None else meter.restart())

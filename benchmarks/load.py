@@ -9,16 +9,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvloop
 
 from benchmarks.connection import BadReply, Connection, Timings
+from catalog.sources import PROJECT
 
 REQUEST_TIMEOUT_S = 120
 PROMPT = "Count from one to ten, again and again, and write nothing else."
@@ -53,22 +56,33 @@ class Load:
     def parse(cls, options: argparse.Namespace) -> Load:
         url = urlsplit(options.url)
         host, port = url.hostname or "127.0.0.1", url.port or 80
-        body = json.dumps(
-            {
-                "model": options.model,
-                "messages": [{"role": "user", "content": PROMPT}],
-                "max_tokens": options.tokens,
-                "stream": not options.unstreamed,
-            }
-        ).encode()
+        is_stream = not (options.unstreamed or options.embed)
+        fields = {"input": PROMPT} if options.embed else _chat(options.tokens, stream=is_stream)
+        body = json.dumps({"model": options.model, **fields}).encode()
         head = (
             f"POST {url.path or '/v1/chat/completions'} HTTP/1.1\r\nHost: {host}:{port}\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         # An event for each token, and [DONE].
-        return cls(
-            host, port, head.encode() + body, None if options.unstreamed else options.tokens + 1, options.duration_s
-        )
+        num_events = None if not is_stream else 0 if options.any_events else options.tokens + 1
+        return cls(host, port, head.encode() + body, num_events, options.duration_s)
+
+
+def _chat(num_tokens: int, *, stream: bool) -> dict[str, Any]:
+    messages = [{"role": "user", "content": PROMPT}]
+    return {
+        "messages": messages, "max_tokens": num_tokens, "temperature": 0, "ignore_eos": True, "stream": stream,
+    }  # fmt: skip
+
+
+def run_client(url: str, words: Sequence[str], on_begin: Callable[[], None] = lambda: None) -> LoadReport:
+    """Run this client in a process of its own, with these arguments; `on_begin` is called as its first request goes."""
+    command = [sys.executable, "-m", "benchmarks.load", url, *words]
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        on_begin()
+        return LoadReport(**json.loads(client.stdout.read()))
 
 
 async def run(load: Load, num_streams: int) -> LoadReport:
@@ -128,12 +142,14 @@ def percentile_ms(values_s: Sequence[float], share: float) -> float:
 def main(arguments: list[str]) -> int:
     """Run and print the report; 1 when a request failed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
-    parser.add_argument("url", help="of a chat completions endpoint, http only")
+    parser.add_argument("url", help="of a chat completions or embeddings endpoint, http only")
     parser.add_argument("--model", default="emulated")
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--duration-s", type=float, default=5.0)
     parser.add_argument("--unstreamed", action="store_true")
+    parser.add_argument("--any-events", action="store_true", help="a stream may have more or fewer events than tokens")
+    parser.add_argument("--embed", action="store_true", help="embeddings of one text instead of chat completions")
     options = parser.parse_args(arguments)
     report = uvloop.run(run(Load.parse(options), options.streams))
     for error, count in report.errors.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -54,8 +54,8 @@ class Conditions:
     versions: dict[str, str]
 
     @classmethod
-    def now(cls, command: str) -> Conditions:
-        """Read them off this machine."""
+    def now(cls, command: str, packages: Sequence[str] = ("ray", "uvicorn")) -> Conditions:
+        """Read them off this machine; the versions of Python and these packages."""
         return cls(
             date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             command=command,
@@ -63,7 +63,7 @@ class Conditions:
             num_cores=os.cpu_count() or 0,
             ram_gib=round(psutil.virtual_memory().total / 2**30, 1),
             load_average=round(os.getloadavg()[0], 2),
-            versions={"Python": platform.python_version(), **{name: version(name) for name in ("ray", "uvicorn")}},
+            versions={"Python": platform.python_version(), **{name: version(name) for name in packages}},
         )
 
     def text(self) -> str:

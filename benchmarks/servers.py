@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,10 +10,11 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -20,6 +22,8 @@ from benchmarks.load import PROMPT
 from catalog.sources import PROJECT
 
 CONFIG = Path(__file__).parent / "configs" / "gateway.yaml"
+# What a server is asked until it answers.
+PROBE = {"model": "emulated", "max_tokens": 1, "messages": [{"role": "user", "content": PROMPT}]}
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 90
 
@@ -29,8 +33,13 @@ class Server:
     """A server that answers; every process of it descends from `pid`."""
 
     path: str
-    url: str
+    base_url: str
     pid: int
+
+    @property
+    def url(self) -> str:
+        """Of its chat completions."""
+        return f"{self.base_url}/v1/chat/completions"
 
 
 class ServerFailed(RuntimeError):
@@ -40,34 +49,37 @@ class ServerFailed(RuntimeError):
 @contextmanager
 def bare(port: int) -> Iterator[Server]:
     """The emulated engine alone."""
-    with _running(["benchmarks.bare", "--port", str(port)], "bare", port) as server:
+    with running(["benchmarks.bare", "--port", str(port)], "bare", port) as server:
         yield server
 
 
 @contextmanager
-def raymux(port: int, *, plain: bool = False) -> Iterator[Server]:
-    """The gateway and its engine: behind HAProxy, or with `plain` behind Serve's Python proxy."""
+def raymux(
+    port: int, *, plain: bool = False, config: Path = CONFIG, probe: Mapping[str, Any] = PROBE
+) -> Iterator[Server]:
+    """The gateway and its engines: behind HAProxy, or with `plain` behind Serve's Python proxy."""
     with tempfile.TemporaryDirectory(prefix="raymux-bench-") as folder:
+        document = yaml.safe_load(config.read_text(encoding="utf-8"))
         config = Path(folder) / "gateway.yaml"
-        document = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
         document["http_options"]["port"] = port
         document["applications"][0]["deployments"][1]["user_config"]["store"] = f"{folder}/raymux.db"
         config.write_text(yaml.safe_dump(document), encoding="utf-8")
         arguments = ["deployments.serve", str(config), "--log", f"{folder}/serve.log", *(["--plain"] if plain else [])]
-        with _running(arguments, "plain" if plain else "raymux", port) as server:
+        with running(arguments, "plain" if plain else "raymux", port, probe) as server:
             yield server
 
 
 @contextmanager
-def _running(arguments: list[str], path: str, port: int) -> Iterator[Server]:
+def running(arguments: list[str], path: str, port: int, probe: Mapping[str, Any] = PROBE) -> Iterator[Server]:
+    """A Python module with its arguments as a server, from the moment it answers the probe."""
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             start_new_session=True,
         )  # fmt: skip
-        server = Server(path, f"http://127.0.0.1:{port}/v1/chat/completions", process.pid)
+        server = Server(path, f"http://127.0.0.1:{port}", process.pid)
         try:
-            if not _wait_for_reply(server, process):
+            if not _wait_for_reply(server, process, probe):
                 log.seek(0)
                 raise ServerFailed(f"{path} did not start: {log.read().decode(errors='replace')[-2000:]}")
             yield server
@@ -76,10 +88,12 @@ def _running(arguments: list[str], path: str, port: int) -> Iterator[Server]:
             process.wait(STOP_TIMEOUT_S)
 
 
-def _wait_for_reply(server: Server, process: subprocess.Popen[bytes]) -> bool:
-    """Whether it answers a completion in time; the first one also starts the model."""
-    body = f'{{"model": "emulated", "max_tokens": 1, "messages": [{{"role": "user", "content": "{PROMPT}"}}]}}'.encode()
-    request = urllib.request.Request(server.url, body, {"Content-Type": "application/json"})
+def _wait_for_reply(server: Server, process: subprocess.Popen[bytes], probe: Mapping[str, Any]) -> bool:
+    """Whether it answers the probe in time; the first one also starts the model."""
+    path = "/v1/embeddings" if "input" in probe else "/v1/chat/completions"
+    request = urllib.request.Request(
+        f"{server.base_url}{path}", json.dumps(probe).encode(), {"Content-Type": "application/json"}
+    )
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline_s and process.poll() is None:
         try:
