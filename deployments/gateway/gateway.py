@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ray import serve
@@ -9,6 +10,7 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from catalog.cache import CacheSettings
+from catalog.keys import ApiKeySettings
 from catalog.loading import GATEWAY, parse, require_keys
 from catalog.redis import RedisSettings
 from catalog.settings import GatewaySettings
@@ -36,6 +38,8 @@ from router.breaker import BreakerRules
 from router.keys import Keyring
 
 # Memory for answers to Idempotency-Keys, of which a gateway without Redis forgets the least recently used.
+logger = logging.getLogger("ray.serve")
+
 IDEMPOTENCY_BYTES = 64 * 1024**2
 
 
@@ -54,6 +58,7 @@ class Gateway:
 
     async def __init__(self, manager: DeploymentHandle) -> None:
         self._settings = GatewaySettings()
+        self._is_configured = False
         self._keyring = Keyring(environment_keys())
         self._redis: SharedRedis | None = None
         self._windows: Windows = LocalWindows()
@@ -93,9 +98,18 @@ class Gateway:
         return build_gateway_app(services, under_serve=True)
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
-        """Take over new settings; requests under way keep the old ones."""
-        settings, keys = parse(GatewaySettings, config, f"{GATEWAY}.user_config"), environment_keys()
-        require_keys(serve_host(), settings, has_environment_keys=bool(keys))
+        """Take over new settings; requests under way keep the old ones.
+
+        Later ones that are no good are not taken over, and the log says why: Serve would end a gateway that raised.
+        """
+        try:
+            settings, keys = _checked(config)
+        except ValueError as error:
+            if not self._is_configured:
+                raise
+            logger.error("the configuration is no good, so the one before stays: %s", error)
+            return
+        self._is_configured = True
         has_changed = settings.redis != self._settings.redis
         if has_changed:
             await self._use_redis(settings.redis)
@@ -121,3 +135,12 @@ class Gateway:
     def _replies(self) -> ReplyStore:
         """Where answers to Idempotency-Keys are."""
         return RedisStore(self._redis, "idempotency", self._spare_replies) if self._redis else self._spare_replies
+
+
+def _checked(config: dict[str, Any]) -> tuple[GatewaySettings, tuple[ApiKeySettings, ...]]:
+    """The settings, and the keys of the environment. Raises ValueError when a gateway cannot run with them."""
+    settings, keys = parse(GatewaySettings, config, f"{GATEWAY}.user_config"), environment_keys()
+    require_keys(serve_host(), settings, has_environment_keys=bool(keys))
+    if settings.redis is not None:
+        redis_url(settings.redis)
+    return settings, keys
