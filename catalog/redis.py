@@ -13,7 +13,7 @@ class RedisSettings(Settings):
     url_env: str = Field(
         default="RAYMUX_REDIS_URL",
         pattern=r"^[A-Z][A-Z0-9_]{0,63}$",
-        description="Environment variable of the gateways with the server's URL: `redis://[user:password@]host:port/0`,"
+        description="Environment variable with the server's URL: `redis://[user:password@]host:port/0`,"
         " or `rediss://` with TLS.",
     )
     timeout_s: float = Field(
@@ -24,4 +24,15 @@ class RedisSettings(Settings):
     )
     key_prefix: str = Field(
         default="raymux:", pattern=r"^[A-Za-z0-9:_.-]{0,64}$", description="What every key in Redis begins with."
+    )
+
+
+class StoreRedisSettings(RedisSettings):
+    """A Redis server that keeps what must outlive the manager. It must keep its own data (`appendonly yes`)."""
+
+    timeout_s: float = Field(
+        default=2,
+        ge=0.05,
+        le=30,
+        description="Longest wait for an answer; after that a change is refused with `store_unavailable`.",
     )

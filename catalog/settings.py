@@ -13,7 +13,7 @@ from catalog.limits import LimitSettings
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
 from catalog.names import ParsedName, parse_name
 from catalog.providers import ProviderModelSettings, ProviderSettings
-from catalog.redis import RedisSettings
+from catalog.redis import RedisSettings, StoreRedisSettings
 from catalog.schedules import WarmupSchedule
 from catalog.sleep_groups import require_equal_shapes
 from catalog.webhooks import ReceiverSettings
@@ -47,6 +47,11 @@ class CatalogSettings(Settings):
         max_length=1024,
         description="SQLite file that keeps what is registered, promoted, stopped and kept warm at run time, relative"
         " to the project. Each raymux needs a file of its own; a change takes effect with the manager's next start.",
+    )
+    store_redis: StoreRedisSettings | None = Field(
+        default=None,
+        description="A Redis server that keeps the same instead of the file. A change takes effect with the manager's"
+        " next start.",
     )
     launcher_config: str = Field(
         default="~/ray_bootstrap_config.yaml",

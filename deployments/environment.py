@@ -120,7 +120,7 @@ def redis_url(settings: RedisSettings) -> str:
     """The URL of the Redis server. Raises ValueError when the variable that should hold it does not."""
     url = os.environ.get(settings.url_env, "")
     if not url.startswith(("redis://", "rediss://")):
-        raise ValueError(f"redis.url_env: the variable {settings.url_env} holds no redis:// or rediss:// URL")
+        raise ValueError(f"url_env: the variable {settings.url_env} holds no redis:// or rediss:// URL")
     return url
 
 

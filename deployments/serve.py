@@ -104,8 +104,9 @@ def _environment_keys() -> tuple[ApiKeySettings, ...]:
 
 def _require_redis_url(config: ServeConfig) -> None:
     try:
-        if config.gateway.redis is not None:
-            redis_url(config.gateway.redis)
+        for settings in (config.gateway.redis, config.catalog.store_redis):
+            if settings is not None:
+                redis_url(settings)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 

@@ -19,7 +19,6 @@ from catalog.errors import InvalidRequest, ModelInUse, ModelLoading, ModelNotFou
 from catalog.loading import MODEL_MANAGER, ConfigError, parse
 from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
-from catalog.sources import PROJECT
 from catalog.warmups import Warmup
 from deployments.background import Background
 from deployments.manager.changes import Changes
@@ -34,7 +33,8 @@ from deployments.manager.notices import Notices
 from deployments.manager.registry import Registry
 from deployments.manager.returned_errors import returns_errors
 from deployments.manager.serve_control import ServeControl
-from deployments.manager.store import Kind, Store
+from deployments.manager.store import Kind
+from deployments.manager.stores import open_store
 from deployments.manager.view import FleetView, Placed, StayTerms
 from deployments.manager.warmups import Warmups, scheduled
 from deployments.metric_families import Snapshot, merged
@@ -89,7 +89,7 @@ class ModelManager:
             logger.error("the configuration is no good, so the one before stays: %s", error)
             return
         if is_first:
-            self._store = Store(PROJECT / settings.store)
+            self._store = open_store(settings)
             self._registry = Registry(self._store)
             self._habits = Habits(self._store)
             self._counts = FleetCounts(self._store)

@@ -55,11 +55,13 @@ def hung_receiver() -> Iterator[WebhookReceiver]:
 def server(
     redis_server: RedisServer, receiver: WebhookReceiver, hung_receiver: WebhookReceiver
 ) -> Iterator[RunningServer]:
-    """It asks for keys, shares limits in Redis and tells receivers; `calls.CLIENT` has the admin key."""
+    """It asks for keys, keeps things in Redis and tells receivers; `calls.CLIENT` has the admin key."""
 
     def changed(document: dict) -> None:
         prepared(document)
-        user_config(document, "ModelManager")["webhooks"] = [
+        manager = user_config(document, "ModelManager")
+        manager["store_redis"] = {}
+        manager["webhooks"] = [
             {"url": each.url, "secret_env": "RECEIVER_SECRET", "allow_private": True}
             for each in (hung_receiver, receiver)
         ]

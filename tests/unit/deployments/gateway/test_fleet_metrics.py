@@ -15,6 +15,7 @@ from deployments.gateway.exchange import Exchange
 from deployments.gateway.fleet_metrics import FleetMetrics
 from deployments.gateway.metrics import GatewayMetrics
 from deployments.manager.metrics import GONE_AFTER_S, FleetCounts
+from deployments.manager.sqlite_store import SqliteStore
 from deployments.manager.store import Store
 from deployments.metric_families import PUSH_INTERVAL_S, Snapshot
 
@@ -87,7 +88,7 @@ async def num_requests(gateway: FleetMetrics) -> float | None:
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Manager:
-    manager = Manager(Store(tmp_path / "raymux.db"))
+    manager = Manager(SqliteStore(tmp_path / "raymux.db"))
     manager.now_s += 2 * PUSH_INTERVAL_S
     return manager
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from catalog.replicas import ScalingDecision
+from deployments.manager.sqlite_store import SqliteStore
 from deployments.manager.store import Store
 from tests.unit.builders import Clock
 
@@ -35,4 +36,4 @@ def clock() -> Clock:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "raymux.db")
+    return SqliteStore(tmp_path / "raymux.db")

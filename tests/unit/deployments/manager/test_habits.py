@@ -9,6 +9,7 @@ import pytest
 from catalog.catalog import VariantSpec
 from catalog.models import LifecycleSettings
 from deployments.manager.habits import SAVE_INTERVAL_S, Habits
+from deployments.manager.sqlite_store import SqliteStore
 from deployments.manager.store import Store
 from tests.unit.builders import CHAT, variant
 
@@ -23,7 +24,7 @@ def spec(**lifecycle: Any) -> VariantSpec:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "raymux.db")
+    return SqliteStore(tmp_path / "raymux.db")
 
 
 def use_every(habits: Habits, interval_s: float, count: int, start_s: float = MONDAY_S) -> None:
@@ -54,7 +55,7 @@ async def test_what_was_learned_outlives_the_manager(store: Store, tmp_path: Pat
     habits = Habits(store)
     use_every(habits, 200.0, 50)
     await habits.save(habits._saved_at_s + SAVE_INTERVAL_S)
-    heir = Habits(Store(tmp_path / "raymux.db"))
+    heir = Habits(SqliteStore(tmp_path / "raymux.db"))
     await heir.restore()
     wish = spec(min_idle_timeout_s=60, idle_timeout_s=3600)
     assert heir.idle_timeout_s(wish, 30.0) == habits.idle_timeout_s(wish, 30.0) != 300

@@ -12,7 +12,7 @@ from autoscaling.choice import Reason
 from catalog.errors import InvalidRequest, ModelFailed, RaymuxError, StoreUnavailable, WarmupNotFound
 from catalog.warmups import Warmup, WarmupState
 from deployments.manager import warmups as module
-from deployments.manager.store import Store
+from deployments.manager.sqlite_store import SqliteStore
 from deployments.manager.view import Placed
 from deployments.manager.warmups import Warmups
 from tests.unit.builders import CHAT, report, until
@@ -50,7 +50,7 @@ def cluster() -> Cluster:
 
 @pytest.fixture
 async def warmups(cluster: Cluster, path: Path) -> AsyncIterator[Warmups]:
-    warmups = Warmups(Store(path), cluster.ensure, lambda: None)
+    warmups = Warmups(SqliteStore(path), cluster.ensure, lambda: None)
     yield warmups
     for start in warmups._starts.values():
         start.cancel()
@@ -58,7 +58,7 @@ async def warmups(cluster: Cluster, path: Path) -> AsyncIterator[Warmups]:
 
 async def restored(cluster: Cluster, path: Path) -> Warmups:
     """A manager's warm-ups after its restart."""
-    warmups = Warmups(Store(path), cluster.ensure, lambda: None)
+    warmups = Warmups(SqliteStore(path), cluster.ensure, lambda: None)
     await warmups.restore()
     return warmups
 

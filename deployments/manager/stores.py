@@ -1,0 +1,17 @@
+"""Which store a configuration asks for."""
+
+from __future__ import annotations
+
+from catalog.settings import CatalogSettings
+from catalog.sources import PROJECT
+from deployments.environment import redis_url
+from deployments.manager.redis_store import RedisStore
+from deployments.manager.sqlite_store import SqliteStore
+from deployments.manager.store import Store
+
+
+def open_store(settings: CatalogSettings) -> Store:
+    """The store, which is not asked anything yet. Raises ValueError where the environment lacks the URL of Redis."""
+    if settings.store_redis is not None:
+        return RedisStore(redis_url(settings.store_redis), settings.store_redis)
+    return SqliteStore(PROJECT / settings.store)
