@@ -9,6 +9,8 @@ SILENT_AFTER_S = 8.0
 HUNG_AFTER_S = 30.0
 # Imports and loading hold a starting replica's interpreter for seconds at a time.
 STARTING_SILENT_AFTER_S = 90.0
+# A report that was under way when its replica left may come after the last one; none is under way for this long.
+LEFT_KEPT_S = 60.0
 
 
 class Roster:
@@ -18,15 +20,20 @@ class Roster:
         self.reports: dict[str, ReplicaReport] = {}
         # Those in `reports`, and those that were in it and may only hang.
         self._heard_s: dict[str, float] = {}
+        # When those that left said so, by their clock, and when that was heard.
+        self._left: dict[str, tuple[float, float]] = {}
 
     def take(self, report: ReplicaReport, now_s: float) -> bool:
         """Note a report; False for one that is older than what is known."""
+        if report.replica_id in self._left and report.sent_at_s < self._left[report.replica_id][0]:
+            return False
         known = self.reports.get(report.replica_id)
         if known is not None and known.sent_at_s > report.sent_at_s:
             return False
         if report.state in (ReplicaState.GONE, ReplicaState.FAILED):
             self.reports.pop(report.replica_id, None)
             self._heard_s.pop(report.replica_id, None)
+            self._left[report.replica_id] = report.sent_at_s, now_s
         else:
             self.reports[report.replica_id] = report
             self._heard_s[report.replica_id] = now_s
@@ -40,6 +47,7 @@ class Roster:
 
     def drop_silent(self, now_s: float) -> bool:
         """Drop replicas that have not reported for long: their process or node is gone, or hangs. Whether any has."""
+        self._left = {id: left for id, left in self._left.items() if now_s - left[1] < LEFT_KEPT_S}
         silent = [
             replica_id
             for replica_id, report in self.reports.items()

@@ -278,7 +278,7 @@ async def test_the_wait_doubles_with_each_failure_and_a_good_start_forgets_it(
     waiting = await waiters(keeper, 1)
     keeper.take(ready())
     await outcomes(waiting)
-    keeper.take(report(state=ReplicaState.GONE, sent_at_s=2.0))
+    keeper.take(report(state=ReplicaState.GONE))
     assert (await failed_start(keeper)).retry_after_s == 5
 
 

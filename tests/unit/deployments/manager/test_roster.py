@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from catalog.replicas import ReplicaState
-from deployments.manager.roster import HUNG_AFTER_S, SILENT_AFTER_S, STARTING_SILENT_AFTER_S, Roster
+from deployments.manager.roster import HUNG_AFTER_S, LEFT_KEPT_S, SILENT_AFTER_S, STARTING_SILENT_AFTER_S, Roster
 from tests.unit.builders import report
 
 START_S = 1_000.0
@@ -57,3 +57,11 @@ def test_one_that_speaks_again_or_says_that_it_leaves_does_not_hang(roster: Rost
 def test_one_that_never_started_is_not_ended(roster: Roster) -> None:
     roster.drop_silent(START_S + STARTING_SILENT_AFTER_S + 1)
     assert "starting" not in roster.take_hung(START_S + 10 * STARTING_SILENT_AFTER_S)
+
+
+def test_a_report_that_comes_after_the_last_one_does_not_bring_its_replica_back(roster: Roster) -> None:
+    assert roster.take(report("r1", ReplicaState.GONE, sent_at_s=6.0), START_S + 1)
+    assert not roster.take(report("r1", sent_at_s=5.9), START_S + 1.1)
+    assert "r1" not in roster.reports
+    roster.drop_silent(START_S + 1 + LEFT_KEPT_S)
+    assert roster._left == {}
