@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psutil
 
@@ -78,11 +79,16 @@ def write(conditions: Conditions, samples: list[Sample], folder: Path) -> str:
     """Write `gateway.md` and `gateway.json` into `folder`. Returns the Markdown."""
     head = f"{conditions.text()}, {os.getloadavg()[0]:.2f} at the end."
     text = "\n\n".join(["# The way through the gateway", head, table(samples), cpu_table(samples)]) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "gateway.md").write_text(text, encoding="utf-8")
-    data = {"conditions": asdict(conditions), "samples": [asdict(sample) for sample in samples]}
-    (folder / "gateway.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    save(folder, "gateway", text, conditions, samples)
     return text
+
+
+def save(folder: Path, name: str, text: str, conditions: Conditions, samples: Sequence[Any]) -> None:
+    """Write a benchmark's text, and its samples (dataclasses) as JSON beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    data = {"conditions": asdict(conditions), "samples": [asdict(sample) for sample in samples]}
+    (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def table(samples: list[Sample]) -> str:

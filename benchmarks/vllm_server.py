@@ -7,19 +7,18 @@ are up all the time and take turns. vLLM's run with vLLM's defaults, beyond the 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.load import PROMPT, LoadReport, run_client
 from benchmarks.processes import CpuMeter
-from benchmarks.report import RESULTS, Conditions
+from benchmarks.report import RESULTS, Conditions, save
 from benchmarks.servers import Server, ServerFailed, raymux, running
 from catalog.sources import PROJECT, locate
 
@@ -150,10 +149,7 @@ def _sample(options: argparse.Namespace, work: Work, server: Server, num_clients
 def _write(conditions: Conditions, samples: list[Sample], folder: Path) -> str:
     head = f"{conditions.text()}, {os.getloadavg()[0]:.2f} at the end."
     text = "\n\n".join(["# Next to vLLM's own server", head, _table(samples)]) + "\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vllm.md").write_text(text, encoding="utf-8")
-    data = {"conditions": asdict(conditions), "samples": [asdict(sample) for sample in samples]}
-    (folder / "vllm.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    save(folder, "vllm", text, conditions, samples)
     return text
 
 
