@@ -26,7 +26,9 @@ def wait_for_replicas(server: RunningServer, model: str, number: int) -> list[in
 
 def busiest(server: RunningServer, model: str) -> int:
     """The process id of the model's replica that has most to do."""
-    return max(server.status(model)["replicas"], key=lambda each: each["running"])["pid"]
+    alive = ready_pids(server, model)
+    replicas = [each for each in server.status(model)["replicas"] if each["pid"] in alive]
+    return max(replicas, key=lambda each: each["running"])["pid"]
 
 
 def processes(server: RunningServer, title: str) -> list[psutil.Process]:
