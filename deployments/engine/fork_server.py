@@ -12,9 +12,11 @@ that the fork server forks.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import multiprocessing
 import os
+import platform
 import sys
 from collections.abc import Callable, Mapping
 from multiprocessing import forkserver, resource_tracker
@@ -24,6 +26,7 @@ from typing import Any
 from deployments.preload.launcher import die_with
 
 _PRELOADED = "deployments.engine.preloaded"
+_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA = 158, 0x1023, 18
 
 
 def start() -> None:
@@ -61,6 +64,17 @@ def heed_environment() -> None:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"].partition(",")[0]))
 
 
+def _allow_amx() -> None:
+    """Ask Linux for this process's use of AMX tiles, where the CPU has them (arch/x86/include/uapi/asm/prctl.h).
+
+    vLLM 0.32's attention uses them on the CPU, but asks only where oneDNN happens to have done so before: a rank of
+    several dies of an illegal instruction.
+    """
+    if platform.machine() == "x86_64":
+        # Without AMX the call fails, and nothing uses it.
+        ctypes.CDLL(None).syscall(_SYS_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XFEATURE_XTILEDATA)
+
+
 class _Process(ForkServerProcess):
     """A forked process that gets its parent's environment, as a spawned one would."""
 
@@ -82,4 +96,5 @@ def _run(environment: Mapping[str, str], target: Callable[..., Any], *args: Any,
     die_with(os.getppid())
     use()
     heed_environment()
+    _allow_amx()
     target(*args, **kwargs)
