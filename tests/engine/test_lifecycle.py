@@ -124,7 +124,10 @@ def test_model_that_cannot_start_fails_with_the_reason_and_harms_no_other(
 
 
 def test_checkpoint_answers_by_its_name_and_by_its_jobs(engine_server: RunningServer, http: httpx.Client):
-    assert not engine_server.replica_pids(CHECKPOINT)
+    # Another test may have left it warm.
+    assert http.post(f"/v1/models/{CHECKPOINT}/stop?drain=true").status_code == 202
+    engine_server.wait_for_state(CHECKPOINT, "stopped", 60)
+    assert http.post(f"/v1/models/{CHECKPOINT}/start").status_code == 202
     first = http.post("/v1/chat/completions", json=chat_body(CHECKPOINT, WORKING))
     assert first.status_code == 200, first.text
     assert first.headers["x-raymux-model"] == CHECKPOINT
