@@ -116,14 +116,14 @@ def _measure(options: argparse.Namespace) -> list[Sample]:
     config = PROJECT / "serve_config.yaml"
     with ExitStack() as stack:
         ours = stack.enter_context(raymux(options.port, config=config, probe=_probe(CHAT)))
-        servers = {
-            work: (ours, stack.enter_context(_vllm(work, options.port + offset)))
+        servers = [
+            (work, (ours, stack.enter_context(_vllm(work, options.port + offset))))
             for offset, work in enumerate((CHAT, EMBED), 1)
-        }
+        ]
         return [
             _sample(options, work, server, num_clients, repetition)
             for repetition in range(options.repetitions)
-            for work, both in servers.items()
+            for work, both in servers
             for num_clients in options.clients
             # Every other time in the other order.
             for server in both[:: -1 if repetition % 2 else 1]
