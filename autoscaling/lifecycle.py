@@ -8,7 +8,8 @@ Transitions:
     starting    -> failed       its engine cannot start; tried again after the backoff
     ready       -> draining     idle for long enough, stopped, or replaced
     draining    -> cold         its last request has ended
-    any         -> stopped      by hand; only `start` ends it
+    any         -> draining     stopped by hand, until its application has gone
+    draining    -> stopped      then; only `start` ends it
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ NEWEST_WEIGHT = 0.5
 
 
 def variant_state(
-    replicas: Iterable[ReplicaReport], *, is_asked_for: bool, is_stopped: bool, has_failed: bool
+    replicas: Iterable[ReplicaReport], *, is_asked_for: bool, is_deployed: bool, is_stopped: bool, has_failed: bool
 ) -> VariantState:
     """The state of a variant from its replicas' reports and what was decided about it."""
+    if is_stopped:
+        # Whatever its replicas say, and before a manager that has just begun hears them.
+        return VariantState.DRAINING if is_deployed else VariantState.STOPPED
     states = {replica.state for replica in replicas}
     if ReplicaState.READY in states:
         return VariantState.READY
@@ -35,8 +39,6 @@ def variant_state(
         return VariantState.SCHEDULING
     if ReplicaState.DRAINING in states:
         return VariantState.DRAINING
-    if is_stopped:
-        return VariantState.STOPPED
     return VariantState.FAILED if has_failed else VariantState.COLD
 
 

@@ -22,6 +22,7 @@ from catalog.replicas import (
     VariantState,
     VariantStatus,
 )
+from deployments.background import Background
 from deployments.manager.arrivals import Arrivals
 from deployments.manager.decision_log import DecisionLog
 from deployments.manager.roster import Roster
@@ -46,6 +47,7 @@ class VariantKeeper:
         self._arrivals = Arrivals(control)
         self._adapter_loads: dict[str, asyncio.Task[ReplicaReport]] = {}
         self._applications = asyncio.Lock()
+        self._background = Background()
         self._roster = Roster()
         self._decisions = DecisionLog(control)
         self._last_start: ColdStart | None = None
@@ -190,22 +192,17 @@ class VariantKeeper:
         self._gate.note_failure(reason, self.spec.lifecycle.retry_backoff_s, time.time())
         logger.error("%s failed to start: %s", self.spec.key, reason)
         # Serve would try again and again by itself; the backoff is ours.
-        asyncio.create_task(self.remove())  # noqa: RUF006
+        self._background.start(self.remove())
 
     # Stopping and updating
 
-    async def stop(self) -> None:
-        """Stop by hand: running requests end, new ones get ModelStopped until `allow_start`."""
-        self.forbid_start()
-        await self.remove()
-
-    def forbid_start(self) -> None:
-        """Let nothing start until `allow_start`."""
-        if self._gate.is_stopped:
-            return
-        self._gate.is_stopped = True
-        self._arrivals.put(self._gate.stopped_error())
-        self._changed()
+    def stop(self) -> None:
+        """Stop by hand: running requests end, new ones get ModelStopped until `allow_start`. Returns at once."""
+        if not self._gate.is_stopped:
+            self._gate.is_stopped = True
+            self._arrivals.put(self._gate.stopped_error())
+            self._changed()
+        self._background.start(self.remove())
 
     def allow_start(self) -> None:
         """End a stop by hand, and forget an earlier failure."""
@@ -217,8 +214,8 @@ class VariantKeeper:
         """Delete the application; its replicas drain first."""
         async with self._applications:
             if self.is_deployed:
-                self.is_deployed = False
                 await self._control.delete(self.spec.app_name)
+                self.is_deployed = False
                 # One that was still starting has had no chance to say that it left.
                 self.replicas.clear()
         self._changed()
@@ -270,6 +267,7 @@ class VariantKeeper:
         state = variant_state(
             self.replicas.values(),
             is_asked_for=self._start is not None,
+            is_deployed=self.is_deployed,
             is_stopped=self._gate.is_stopped,
             has_failed=self._gate.failure is not None,
         )

@@ -81,6 +81,11 @@ class Keepers:
         """The keepers of a target's variants."""
         return [self.find(variant.key) for variant in target.variants]
 
+    def stop(self, target: Target) -> None:
+        """Start nothing of a target any more, and have what runs leave. Returns at once."""
+        for keeper in self.of(target):
+            keeper.stop()
+
     def is_ready(self, key: str) -> bool:
         """Whether a variant that is in the catalog has a ready replica."""
         keeper = self._keepers.get(key)

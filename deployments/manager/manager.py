@@ -30,10 +30,10 @@ from deployments.manager.inbox import Inbox
 from deployments.manager.keepers import Keepers
 from deployments.manager.metrics import FleetCounts, ManagerMetrics
 from deployments.manager.notices import Notices
+from deployments.manager.orders import Orders
 from deployments.manager.registry import Registry
 from deployments.manager.returned_errors import returns_errors
 from deployments.manager.serve_control import ServeControl
-from deployments.manager.store import Kind
 from deployments.manager.stores import open_store
 from deployments.manager.view import FleetView, Placed, StayTerms
 from deployments.manager.warmups import Warmups, scheduled
@@ -70,7 +70,6 @@ class ModelManager:
         self._control = ServeControl()
         self._keepers = Keepers(self._control, self._look, self._changes.note)
         self._pool = PoolKeeper()
-        self._promoted: set[str] = set()
         self._metrics = ManagerMetrics()
         self._background = Background()
 
@@ -91,6 +90,7 @@ class ModelManager:
         if is_first:
             self._store = open_store(settings)
             self._registry = Registry(self._store)
+            self._orders = Orders(self._store)
             self._habits = Habits(self._store)
             self._counts = FleetCounts(self._store)
             self._cluster_view = ClusterView(settings.launcher_config)
@@ -116,17 +116,15 @@ class ModelManager:
         self._changes.note()
 
     async def _restore(self) -> None:
-        self._promoted = set(await self._store.read(Kind.PROMOTION))
-        for name in await self._store.read(Kind.STOP):
-            target = self._catalog.find(name) if self._catalog else None
-            for keeper in self._keepers.of(target) if target else ():
-                keeper.forbid_start()
-        for owner in (self._warmups, self._habits, self._counts, self._inbox, self._notices):
+        for owner in (self._orders, self._warmups, self._habits, self._counts, self._inbox, self._notices):
             await owner.restore()
+        for name in self._orders.stopped:
+            if (target := self._catalog.find(name) if self._catalog else None) is not None:
+                self._keepers.stop(target)
         self._changes.note()
 
     async def _hear_replicas(self) -> None:
-        """Let the replicas that run report, before gateways are told that there are none."""
+        """Let the replicas that run report, before anybody is told that there are none, or acts on it."""
         await self._keepers.hear()
         self._has_heard.set()
 
@@ -192,7 +190,7 @@ class ModelManager:
             catalog=self._catalog.settings if is_new and self._catalog else None,
             replicas=tuple(report for keeper in self._keepers for report in keeper.replicas.values()),
             variants=tuple(keeper.status() for keeper in self._keepers),
-            promoted=frozenset(self._promoted),
+            promoted=frozenset(self._orders.promoted),
             warmups=self._warmups.all(),
         )
 
@@ -252,8 +250,7 @@ class ModelManager:
         target = self.find(name)
         if target.kind != "checkpoint":
             raise InvalidRequest(f"{name} is no RL checkpoint, so there is nothing to promote.", param="model")
-        await self._store.put(Kind.PROMOTION, target.name)
-        self._promoted.add(target.name)
+        await self._orders.promote(target.name)
         self._background.start(self._start_quietly(target))
         self._changes.note()
 
@@ -261,7 +258,7 @@ class ModelManager:
     async def start(self, name: str) -> None:
         """Start a model on the variant that `auto` takes, without waiting, also after a stop by hand."""
         target = self.find(name)
-        await self._store.delete(Kind.STOP, target.name)
+        await self._orders.allow(target.name)
         for keeper in self._keepers.of(target):
             keeper.allow_start()
         self._background.start(self._start_quietly(target))
@@ -272,16 +269,15 @@ class ModelManager:
         target = self.find(name)
         if target.adapter is not None:
             raise InvalidRequest(f"{name} is an adapter of {target.base}; stop that model instead.", param="model")
+        await self._has_heard.wait()
         num_ongoing = self._keepers.num_ongoing(target)
         if num_ongoing and not drain:
             raise ModelInUse(
                 f"{num_ongoing} requests of {name} are running. POST …/stop?drain=true stops it when they have ended."
             )
-        await self._store.put(Kind.STOP, target.name)
+        await self._orders.stop(target.name)
         await self._warmups.end_all(target.name)
-        for keeper in self._keepers.of(target):
-            keeper.forbid_start()
-            self._background.start(keeper.stop())
+        self._keepers.stop(target)
 
     @returns_errors
     async def register(self, fields: dict[str, Any]) -> str:
@@ -293,11 +289,10 @@ class ModelManager:
     async def deregister(self, name: str) -> None:
         """Drop what was registered at run time, unless requests, warm-ups or other models need it."""
         target = self.find(name)
+        await self._has_heard.wait()
         self._require_unused(target)
         catalog = await self._registry.remove(target)
-        await self._store.delete(Kind.PROMOTION, target.name)
-        await self._store.delete(Kind.STOP, target.name)
-        self._promoted.discard(target.name)
+        await self._orders.forget(target.name)
         await self._take_over(catalog)
 
     @returns_errors

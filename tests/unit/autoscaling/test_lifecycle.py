@@ -19,9 +19,8 @@ S, V = ReplicaState, VariantState
         ([S.STARTING], True, False, False, V.STARTING),
         ([S.STARTING], False, False, False, V.STARTING),
         ([S.READY], False, False, False, V.READY),
-        ([S.READY, S.STARTING, S.DRAINING], True, True, True, V.READY),
+        ([S.READY, S.STARTING, S.DRAINING], True, False, True, V.READY),
         ([S.DRAINING], False, False, False, V.DRAINING),
-        ([S.DRAINING], False, True, False, V.DRAINING),
         ([S.DRAINING], True, False, False, V.SCHEDULING),
         ([S.GONE], False, False, False, V.COLD),
         ([S.FAILED], False, False, True, V.FAILED),
@@ -33,18 +32,31 @@ S, V = ReplicaState, VariantState
 )
 def test_the_state_of_a_variant(states, is_asked_for, is_stopped, has_failed, expected) -> None:
     replicas = [report(f"r{index}", state) for index, state in enumerate(states)]
-    found = variant_state(replicas, is_asked_for=is_asked_for, is_stopped=is_stopped, has_failed=has_failed)
+    found = variant_state(
+        replicas, is_asked_for=is_asked_for, is_stopped=is_stopped, is_deployed=False, has_failed=has_failed
+    )
     assert found is expected
+
+
+@pytest.mark.parametrize("states", [[], [S.READY, S.STARTING], [S.DRAINING], [S.GONE]])
+def test_a_stopped_variant_drains_while_it_is_deployed_whatever_is_heard_of_it(states: list[ReplicaState]) -> None:
+    replicas = [report(f"r{index}", state) for index, state in enumerate(states)]
+    flags = {"is_asked_for": True, "is_stopped": True, "has_failed": True}
+    assert variant_state(replicas, is_deployed=True, **flags) is V.DRAINING
+    assert variant_state(replicas, is_deployed=False, **flags) is V.STOPPED
 
 
 @given(
     states=st.lists(st.sampled_from(list(S)), max_size=5),
-    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans(), st.booleans()),
 )
-def test_a_variant_is_ready_exactly_when_a_replica_is(states: list[ReplicaState], flags: tuple) -> None:
+def test_a_variant_is_ready_exactly_when_a_replica_is_and_nobody_stopped_it(
+    states: list[ReplicaState], flags: tuple
+) -> None:
     replicas = [report(f"r{index}", state) for index, state in enumerate(states)]
-    found = variant_state(replicas, is_asked_for=flags[0], is_stopped=flags[1], has_failed=flags[2])
-    assert (found is V.READY) == (S.READY in states)
+    asked_for, stopped, deployed, failed = flags
+    found = variant_state(replicas, is_asked_for=asked_for, is_stopped=stopped, is_deployed=deployed, has_failed=failed)
+    assert (found is V.READY) == (S.READY in states and not stopped)
 
 
 def test_the_wait_doubles_with_each_failure() -> None:

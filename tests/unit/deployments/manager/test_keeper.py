@@ -32,6 +32,8 @@ class FakeControl(FakeServe):
         self.wake_errors: list[Exception] = []
         self.may_deploy = asyncio.Event()
         self.may_deploy.set()
+        self.may_delete = asyncio.Event()
+        self.may_delete.set()
         self.deploy_error: Exception | None = None
         self.given_up: str | None = None
         self.adapter_loads: list[str] = []
@@ -45,6 +47,7 @@ class FakeControl(FakeServe):
 
     async def delete(self, app_name: str) -> None:
         self.deletes.append(app_name)
+        await self.may_delete.wait()
 
     async def deploy_failure(self, app_name: str) -> str | None:
         return self.given_up
@@ -308,7 +311,8 @@ async def test_a_deployment_that_raises_fails_without_telling_its_insides(
 
 async def test_a_stop_answers_the_waiters_of_a_start_at_once(keeper: VariantKeeper, control: FakeControl) -> None:
     waiting = await waiters(keeper, 3)
-    await keeper.stop()
+    keeper.stop()
+    await settle()
     assert {type(error) for error in await outcomes(waiting)} == {ModelStopped}
     assert control.deletes == [keeper.spec.app_name]
     assert keeper.status().last_error == ""
@@ -317,7 +321,8 @@ async def test_a_stop_answers_the_waiters_of_a_start_at_once(keeper: VariantKeep
 async def test_a_stop_before_the_start_has_begun_is_not_lost(keeper: VariantKeeper) -> None:
     waiting = asyncio.create_task(keeper.ensure_ready())
     await asyncio.sleep(0)
-    await keeper.stop()
+    keeper.stop()
+    await settle()
     await settle()
     assert waiting.done()
     with pytest.raises(ModelStopped):
@@ -327,7 +332,8 @@ async def test_a_stop_before_the_start_has_begun_is_not_lost(keeper: VariantKeep
 async def test_a_stopped_model_starts_for_nobody_until_it_is_started_by_hand(
     keeper: VariantKeeper, control: FakeControl
 ) -> None:
-    await keeper.stop()
+    keeper.stop()
+    await settle()
     with pytest.raises(ModelStopped, match="POST /v1/models/demo-chat/start"):
         await keeper.ensure_ready()
     assert keeper.status().state is VariantState.STOPPED
@@ -349,7 +355,8 @@ async def test_starting_by_hand_does_not_wait_for_the_backoff(keeper: VariantKee
 async def test_a_replica_killed_while_it_started_does_not_haunt_the_status(keeper: VariantKeeper) -> None:
     waiting = await waiters(keeper, 1)
     keeper.take(report(state=ReplicaState.STARTING, step=StartStep.LOADING))
-    await keeper.stop()
+    keeper.stop()
+    await settle()
     await outcomes(waiting)
     await settle()
     assert keeper.status().state is VariantState.STOPPED
@@ -420,7 +427,8 @@ async def test_a_running_model_is_replaced_and_a_cold_one_only_noted(
 
 async def test_a_stopped_model_stays_stopped_when_its_spec_changes(keeper: VariantKeeper, control: FakeControl) -> None:
     keeper.is_deployed = True
-    await keeper.stop()
+    keeper.stop()
+    await settle()
     keeper.take(report(state=ReplicaState.DRAINING))
     await keeper.update(changed(keeper.spec))
     assert control.deploys == []
@@ -486,7 +494,8 @@ async def test_decisions_are_read_when_replicas_come_or_go_and_now_and_then(
 
 async def test_one_that_leaves_the_catalog_leaves_no_decisions(keeper: VariantKeeper, control: FakeControl) -> None:
     control.made.append(ScalingDecision(1.0, 0, 1, "starting"))
-    await keeper.stop()
+    keeper.stop()
+    await settle()
     assert control.made
     await keeper.retire()
     assert not control.made
@@ -526,7 +535,25 @@ async def test_every_change_is_announced(control: FakeControl, clock: Clock) -> 
     keeper.take(report(state=ReplicaState.STARTING))
     keeper.take(ready(sent_at_s=2.0))
     await outcomes(waiting)
-    await keeper.stop()
+    keeper.stop()
+    await settle()
     assert list(dict.fromkeys(seen)) == [
-        VariantState.SCHEDULING, VariantState.STARTING, VariantState.READY, VariantState.STOPPED,
+        VariantState.SCHEDULING, VariantState.STARTING, VariantState.READY, VariantState.DRAINING, VariantState.STOPPED,
     ]  # fmt: skip
+
+
+async def test_a_replica_that_is_heard_of_after_a_stop_does_not_make_its_model_ready(
+    keeper: VariantKeeper, control: FakeControl
+) -> None:
+    """As by a manager that has just begun: the application runs, but no replica has reported yet."""
+    keeper.is_deployed = True
+    control.may_delete.clear()
+    keeper.stop()
+    assert keeper.state is VariantState.DRAINING
+    keeper.take(ready())
+    assert keeper.state is VariantState.DRAINING
+    keeper.take(report(state=ReplicaState.GONE, sent_at_s=2.0))
+    assert keeper.state is VariantState.DRAINING
+    control.may_delete.set()
+    await settle()
+    assert keeper.state is VariantState.STOPPED

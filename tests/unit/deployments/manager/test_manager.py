@@ -255,6 +255,20 @@ async def test_a_new_manager_tells_of_no_fleet_before_what_runs_has_reported(
     assert (await watching).replicas == (report(),)
 
 
+async def test_a_new_manager_stops_nothing_before_it_knows_whose_requests_run(
+    manager: Any, control: FakeControl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keepers_module, "HEAR_TIMEOUT_S", 60)
+    monkeypatch.setattr(keepers_module, "HEAR_POLL_S", 0)
+    control.apps = {variant().app_name}
+    await reconfigure(manager)
+    stopping = asyncio.create_task(manager.stop(CHAT))
+    await settle()
+    assert not stopping.done()
+    await manager.report(report(running=1))
+    assert isinstance(await stopping, ModelInUse)
+
+
 # What is registered, promoted, stopped and kept warm at run time
 
 NEW_ADAPTER = {"name": "peft:demo-chat:job_new", "source": "models/adapters/job_formal"}
