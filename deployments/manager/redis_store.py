@@ -14,6 +14,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar, cast
 
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError
 
 from catalog.errors import StoreUnavailable
@@ -31,6 +32,8 @@ class RedisStore(Store):
     def __init__(self, url: str, settings: StoreRedisSettings) -> None:
         self._prefix = settings.key_prefix
         self._timeout_s = settings.timeout_s
+        # Changes of one record may be asked for at once, and take effect in that order.
+        self._writing = asyncio.Lock()
         self._client: Redis = Redis.from_url(
             url, socket_timeout=settings.timeout_s, socket_connect_timeout=settings.timeout_s, retry=None
         )
@@ -54,7 +57,11 @@ class RedisStore(Store):
             else:
                 changes.hset(self._key(kind), name, json.dumps([time.time_ns() + number, value]))
         # A caller that leaves must not leave a change half awaited.
-        await asyncio.shield(self._run(changes.execute()))
+        await asyncio.shield(self._execute(changes))
+
+    async def _execute(self, changes: Pipeline) -> None:
+        async with self._writing:
+            await self._run(changes.execute())
 
     def _key(self, kind: Kind) -> str:
         return f"{self._prefix}store:{kind}"

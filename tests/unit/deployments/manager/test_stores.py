@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -68,6 +69,14 @@ async def test_a_record_is_replaced_and_forgotten(open_again: Open) -> None:
     await store.delete(Kind.MODEL, "a")
     await store.delete(Kind.MODEL, "never there")
     assert await store.read(Kind.MODEL) == {}
+
+
+async def test_changes_that_are_asked_for_at_once_take_effect_in_that_order(open_again: Open) -> None:
+    store = open_again()
+    for last in (None, 7):
+        changes = [Record(Kind.STOP, "m", number if number % 2 else None) for number in range(50)]
+        await asyncio.gather(*(store.write(change) for change in [*changes, Record(Kind.STOP, "m", last)]))
+        assert (await store.read(Kind.STOP)).get("m") == last
 
 
 async def test_several_changes_are_made_at_once(open_again: Open) -> None:
