@@ -32,16 +32,18 @@ def overwrite(redis_server: RedisServer) -> None:
     client, end_s = redis_server.client, time.monotonic() + FAULT_S
     while time.monotonic() < end_s:
         for key in client.keys("raymux:*"):
-            client.delete(key)
+            # At once, lest a gateway puts something of another type in between.
+            change = client.pipeline(transaction=True).delete(key)
             match random.randrange(4):
                 case 0:
-                    client.set(key, random.randbytes(200))
+                    change.set(key, random.randbytes(200))
                 case 1:
-                    client.hset(key, mapping={"i": "x", "r": "nan", "t": "1e999", "R": "\x00", "T": ""})
+                    change.hset(key, mapping={"i": "x", "r": "nan", "t": "1e999", "R": "\x00", "T": ""})
                 case 2:
-                    client.rpush(key, b"\xff\xfe")
+                    change.rpush(key, b"\xff\xfe")
                 case 3:
-                    client.set(key, b'raymux-reply-1 abc\n[200, "application/json", "", 3]\n{}')
+                    change.set(key, b'raymux-reply-1 abc\n[200, "application/json", "", 3]\n{}')
+            change.execute()
         time.sleep(0.02)
 
 
