@@ -162,8 +162,8 @@ class Traffic:
 
     @property
     def slowest_first_byte_s(self) -> float:
-        """The longest wait for an answer to begin, of those that did."""
-        return max((each.first_byte_s for each in self.results if each.first_byte_s is not None), default=0.0)
+        """The longest wait for an answer to begin, of those that did and ended after the fault."""
+        return max((each.first_byte_s or 0.0 for each in self.results if each.ended_s > self.fault_s), default=0.0)
 
     # The clients
 
