@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import time
+from collections import Counter
 from typing import NamedTuple
 
 import psutil
@@ -10,6 +12,8 @@ import psutil
 from tests.server import RunningServer, describe, wait_until
 
 FLAT_TIMEOUT_S = 20
+# Short requests swing between replicas within a second.
+SAMPLES, SAMPLE_INTERVAL_S = 10, 0.25
 
 
 def ready_pids(server: RunningServer, model: str) -> list[int]:
@@ -25,10 +29,15 @@ def wait_for_replicas(server: RunningServer, model: str, number: int) -> list[in
 
 
 def busiest(server: RunningServer, model: str) -> int:
-    """The process id of the model's replica that has most to do."""
-    alive = ready_pids(server, model)
-    replicas = [each for each in server.status(model)["replicas"] if each["pid"] in alive]
-    return max(replicas, key=lambda each: each["running"])["pid"]
+    """The process id of the model's replica that has had most to do for some seconds: it has long streams."""
+    num_running: Counter[int] = Counter()
+    for _ in range(SAMPLES):
+        alive = ready_pids(server, model)
+        for each in server.status(model)["replicas"]:
+            if each["pid"] in alive:
+                num_running[each["pid"]] += each["running"]
+        time.sleep(SAMPLE_INTERVAL_S)
+    return max(ready_pids(server, model), key=lambda pid: num_running[pid])
 
 
 def processes(server: RunningServer, title: str) -> list[psutil.Process]:

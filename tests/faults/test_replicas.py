@@ -11,7 +11,7 @@ from tests.faults.traffic import Traffic, codes
 from tests.server import RunningServer, wait_until
 
 # Beside short requests some long streams, so that each replica has some whenever it breaks.
-LONG = {"num_long": 4, "long_tokens": 300}
+LONG = {"num_long": 4, "long_tokens": 1000}
 
 
 def test_the_only_replica_is_killed(server: RunningServer, report: Report) -> None:
