@@ -7,7 +7,6 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.faults.processes import footprint
 from tests.faults.provider import Fault, FaultyProvider
 from tests.faults.report import Report
 from tests.faults.traffic import Traffic, codes
@@ -27,7 +26,6 @@ def traffics(server: RunningServer, provider: FaultyProvider, report: Report) ->
         for traffic in found.values():
             traffic.warm()
             traffic.note_fault()
-        before = footprint(server)
         provider.broken = set(Fault)
         time.sleep(FAULT_S)
         provider.broken = set()
@@ -36,7 +34,6 @@ def traffics(server: RunningServer, provider: FaultyProvider, report: Report) ->
             traffic.recover()
             # Not by its fallback: its circuit closes by itself.
             wait_until(lambda fault=fault: provider.num_answered[fault] > answered[fault], 60, f"{fault} is over")
-    before.require_flat(server)
     for fault, traffic in found.items():
         report.add(f"provider: {fault}, for {FAULT_S} s", traffic)
     return found

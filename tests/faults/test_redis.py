@@ -11,7 +11,6 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.faults.processes import footprint
 from tests.faults.report import Report
 from tests.faults.traffic import Traffic
 from tests.redis_server import RedisServer
@@ -72,7 +71,6 @@ def test_redis_fails(server: RunningServer, redis_server: RedisServer, report: R
     with Traffic(server, "one", num_tokens=20, fields=fields) as traffic:
         traffic.warm()
         wait_until(is_in_use, 20, "Redis is in use")
-        before = footprint(server)
         traffic.note_fault()
         breaks(redis_server)
         time.sleep(FAULT_S)
@@ -83,4 +81,3 @@ def test_redis_fails(server: RunningServer, redis_server: RedisServer, report: R
     assert not traffic.wrong
     assert not traffic.failures
     assert traffic.slowest_first_byte_s < UNNOTICED_S
-    before.require_flat(server)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import aiohttp
 
 from deployments.engine.emulator import WORDS
+from tests.faults.processes import Footprint, footprint
 from tests.integration.calls import body
 from tests.server import RunningServer, wait_until
 
@@ -72,6 +73,7 @@ class Traffic:
         fields: Callable[[], dict[str, Any]] = dict,
         check: Check = counted,
     ) -> None:
+        self._server = server
         self._url = f"{server.url}/v1/chat/completions"
         self._model, self._headers = model, server.headers
         self._num_clients, self._num_tokens = num_clients, num_tokens
@@ -82,6 +84,7 @@ class Traffic:
         self.results: list[Result] = []
         self.num_sent = 0
         self.fault_s = 0.0
+        self._before: Footprint | None = None
 
     def __enter__(self) -> Traffic:
         self._thread.start()
@@ -94,6 +97,8 @@ class Traffic:
         self._thread.join()
         if error is not None:
             error.add_note(f"the traffic to {self._model}: {self}")
+        elif self._before is not None:
+            self._before.require_flat(self._server)
 
     def __str__(self) -> str:
         why = Counter(f"{each.outcome}: {each.why}" for each in self.failures)
@@ -112,7 +117,8 @@ class Traffic:
         wait_until(lambda: len(self.whole) >= enough, timeout_s, f"{number} more whole answers: {self}")
 
     def note_fault(self) -> None:
-        """The fault is now."""
+        """The fault is now. When the traffic has ended, the server's processes must be as small as they are now."""
+        self._before = footprint(self._server)
         self.fault_s = time.monotonic()
 
     def recover(self, timeout_s: float = 60, calm_s: float = CALM_S) -> None:
