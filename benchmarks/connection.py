@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from array import array
 from dataclasses import dataclass, field
@@ -11,11 +12,13 @@ from typing import cast
 import httptools
 
 END_OF_STREAM = b"data: [DONE]\n\n"
+# A first event may carry the role alone, with empty content.
+CONTENT = re.compile(rb'"content":\s*"[^"]')
 
 
 @dataclass(slots=True)
 class Timings:
-    """Seconds, over all streams: to the first event, and between two reads that brought events."""
+    """Seconds, over all streams: to the first event with content, and between reads that brought events after it."""
 
     ttfts_s: array[float] = field(default_factory=lambda: array("d"))
     gaps_s: array[float] = field(default_factory=lambda: array("d"))
@@ -81,14 +84,16 @@ class Connection(asyncio.Protocol):
         now_s = time.perf_counter()
         self._num_bytes += len(body)
         if self._is_first:
-            if self._expected_events is not None and b"data:" not in body:
+            if self._expected_events is not None and not self._num_events and b"data:" not in body:
                 # A comment while the model starts.
                 return
-            self._is_first = False
-            self._timings.ttfts_s.append(now_s - self._last_s)
+            if self._expected_events is None or CONTENT.search(self._tail + body):
+                self._is_first = False
+                self._timings.ttfts_s.append(now_s - self._last_s)
+                self._last_s = now_s
         else:
             self._timings.gaps_s.append(now_s - self._last_s)
-        self._last_s = now_s
+            self._last_s = now_s
         # An event's end may lie across two pieces.
         self._num_events += body.count(b"\n\n") + (self._tail.endswith(b"\n") and body.startswith(b"\n"))
         self._tail = body[-16:] if len(body) >= 16 else (self._tail + body)[-16:]

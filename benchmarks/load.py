@@ -29,7 +29,7 @@ PROMPT = "Count from one to ten, again and again, and write nothing else."
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a run saw. TTFT is the time from the request out to the first `data:` event, or an unstreamed body, in."""
+    """What a run saw. TTFT is from the request out to the first event with content, or an unstreamed body, in."""
 
     num_requests: int
     num_events: int

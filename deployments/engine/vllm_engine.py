@@ -217,7 +217,7 @@ def parse_arguments(arguments: dict[str, Any]) -> Namespace:
 
     parser = make_arg_parser(FlexibleArgumentParser(exit_on_error=False))
     try:
-        args = parser.parse_args(_command_line(arguments))
+        args = parser.parse_args(command_line(arguments))
         assert args is not None
         validate_parsed_serve_args(args)
     except SystemExit:
@@ -225,7 +225,8 @@ def parse_arguments(arguments: dict[str, Any]) -> Namespace:
     return args
 
 
-def _command_line(arguments: dict[str, Any]) -> list[str]:
+def command_line(arguments: dict[str, Any]) -> list[str]:
+    """Engine arguments as vLLM's command line takes them."""
     words: list[str] = []
     for name, value in arguments.items():
         flag = "--" + name.replace("_", "-")
