@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import autoscaling, cold_start, gateway, policy_tick, vllm_server
+from benchmarks import autoscaling, cold_start, gateway, gateways, policy_tick, settings, vllm_server, zipf
 
 BENCHMARKS = {
     "gateway": gateway.main,
     "cold_start": cold_start.main,
     "autoscaling": autoscaling.main,
     "policy_tick": policy_tick.main,
+    "settings": settings.main,
+    "zipf": zipf.main,
+    "gateways": gateways.main,
     "vllm": vllm_server.main,
 }
 

@@ -25,6 +25,11 @@ class Timings:
     num_events: int = 0
     num_bytes: int = 0
 
+    def clear(self) -> None:
+        """Begin again, for connections that stay open."""
+        del self.ttfts_s[:], self.gaps_s[:]
+        self.num_events = self.num_bytes = 0
+
 
 class BadReply(Exception):
     """The reply is an error or not whole; the message is short and has no varying parts, so that it can be counted."""

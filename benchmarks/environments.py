@@ -23,24 +23,33 @@ def extended(name: str) -> Path:
 
     Raises EnvironmentFailed.
     """
+    packages = sysconfig.get_path("purelib")
+    # `addsitedir`, so that the other environment's own .pth files count too.
+    return _environment(name, f"import site; site.addsitedir({packages!r})\n")
+
+
+def isolated(name: str) -> Path:
+    """The Python of an environment that has what `locks/NAME.txt` pins and nothing else. Raises EnvironmentFailed."""
+    return _environment(name, "")
+
+
+def _environment(name: str, path_file: str) -> Path:
     folder, lock = FOLDER / name, LOCKS / f"{name}.txt"
     python = folder / "bin" / "python"
-    packages = sysconfig.get_path("purelib")
-    stamp, state = folder / ".installed", _state(lock, packages)
+    stamp, state = folder / ".installed", _state(lock, path_file)
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != state:
         subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(folder)], check=True)
         own = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
-        # `addsitedir`, so that the other environment's own .pth files count too.
-        (own / "extended.pth").write_text(f"import site; site.addsitedir({packages!r})\n", encoding="utf-8")
+        (own / "extended.pth").write_text(path_file, encoding="utf-8")
         _install(python, lock)
         stamp.write_text(state, encoding="utf-8")
     return python
 
 
-def _state(lock: Path, packages: str) -> str:
+def _state(lock: Path, path_file: str) -> str:
     """Changes with the lock, the interpreter and the environment that is extended."""
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
-    return f"{sys.version} {packages} {digest}"
+    return f"{sys.version} {path_file} {digest}"
 
 
 def _install(python: Path, lock: Path) -> None:

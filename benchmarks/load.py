@@ -1,7 +1,8 @@
 """`python -m benchmarks.load URL --streams N`: a lean load client, one request after another on each of N connections.
 
-It runs in a process of its own, prints `begin` when every connection is open, and in the end one JSON object, a
-`LoadReport`. It reads just enough of a reply to time it and to see that it is whole.
+With `--rate` requests arrive at random instead, whatever became of those before them. It runs in a process of its
+own, prints `begin` when it is warm, and in the end one JSON object, a `LoadReport`. It reads just enough of a reply to
+time it and to see that it is whole.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import random
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -24,6 +27,8 @@ from benchmarks.connection import BadReply, Connection, Timings
 from catalog.sources import PROJECT
 
 REQUEST_TIMEOUT_S = 120
+# Which model a request asks for, and when it arrives, is the same in every run.
+SEED = 5
 PROMPT = "Count from one to ten, again and again, and write nothing else."
 
 
@@ -44,13 +49,15 @@ class LoadReport:
 
 @dataclass(frozen=True)
 class Load:
-    """What to send where."""
+    """What to send where. `requests` has one for each model, the most wanted first; `rate` is requests/s, if any."""
 
     host: str
     port: int
-    raw: bytes
+    requests: tuple[bytes, ...]
     num_events: int | None
     duration_s: float
+    warm_up_s: float = 0.0
+    rate: float | None = None
 
     @classmethod
     def parse(cls, options: argparse.Namespace) -> Load:
@@ -58,14 +65,36 @@ class Load:
         host, port = url.hostname or "127.0.0.1", url.port or 80
         is_stream = not (options.unstreamed or options.embed)
         fields = {"input": PROMPT} if options.embed else _chat(options.tokens, stream=is_stream)
-        body = json.dumps({"model": options.model, **fields}).encode()
-        head = (
-            f"POST {url.path or '/v1/chat/completions'} HTTP/1.1\r\nHost: {host}:{port}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        names = model_names(options.model, options.models)
+        return cls(
+            host=host,
+            port=port,
+            requests=tuple(_request(url.path, f"{host}:{port}", {"model": name, **fields}) for name in names),
+            # An event for each token, and [DONE].
+            num_events=None if not is_stream else 0 if options.any_events else options.tokens + 1,
+            duration_s=options.duration_s,
+            warm_up_s=options.warm_up_s,
+            rate=options.rate,
         )
-        # An event for each token, and [DONE].
-        num_events = None if not is_stream else 0 if options.any_events else options.tokens + 1
-        return cls(host, port, head.encode() + body, num_events, options.duration_s)
+
+
+def model_names(name: str, num_models: int) -> list[str]:
+    """`name` itself, or `name-1` to `name-N` for more than one model."""
+    return [name] if num_models == 1 else [f"{name}-{rank}" for rank in range(1, num_models + 1)]
+
+
+def zipf_weights(num: int) -> list[float]:
+    """Zipf's law with exponent 1: the model of rank k is asked for 1/k times as often as the first."""
+    return [1 / rank for rank in range(1, num + 1)]
+
+
+def _request(path: str, host: str, fields: dict[str, Any]) -> bytes:
+    body = json.dumps(fields).encode()
+    head = (
+        f"POST {path or '/v1/chat/completions'} HTTP/1.1\r\nHost: {host}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 def _chat(num_tokens: int, *, stream: bool) -> dict[str, Any]:
@@ -85,51 +114,107 @@ def run_client(url: str, words: Sequence[str], on_begin: Callable[[], None] = la
         return LoadReport(**json.loads(client.stdout.read()))
 
 
-async def run(load: Load, num_streams: int) -> LoadReport:
-    """Keep `num_streams` requests under way for `load.duration_s`; those begun by then are waited for."""
-    timings = Timings()
-    errors: Counter[str] = Counter()
-    connections = [await _connect(load, timings) for _ in range(num_streams)]
-    print("begin", flush=True)
-    rates = await asyncio.gather(*(_stream(load, connection, timings, errors) for connection in connections))
-    return LoadReport(
-        num_requests=sum(num for num, _ in rates),
-        num_events=timings.num_events,
-        num_bytes=timings.num_bytes,
-        # Of each stream by its own clock: whole requests do not fill `duration_s` evenly.
-        requests_per_s=sum(num / elapsed_s for num, elapsed_s in rates),
-        ttft_p50_ms=percentile_ms(timings.ttfts_s, 0.5),
-        ttft_p95_ms=percentile_ms(timings.ttfts_s, 0.95),
-        ttft_p99_ms=percentile_ms(timings.ttfts_s, 0.99),
-        gap_p99_ms=percentile_ms(timings.gaps_s, 0.99),
-        errors=dict(errors),
-    )
+class Client:
+    """Connections to a server, and what became of the requests on them."""
 
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._random = random.Random(SEED)
+        self._cumulated = list(accumulate(zipf_weights(len(load.requests))))
+        self._connections: deque[Connection] = deque()
+        self._timings = Timings()
+        self._errors: Counter[str] = Counter()
 
-async def _connect(load: Load, timings: Timings) -> Connection:
-    loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: Connection(timings, load.num_events), load.host, load.port)
-    return connection
+    async def connect(self, num_streams: int) -> None:
+        self._connections.extend([await self._connect() for _ in range(num_streams)])
 
+    def close(self) -> None:
+        for connection in self._connections:
+            connection.close()
 
-async def _stream(load: Load, connection: Connection, timings: Timings, errors: Counter[str]) -> tuple[int, float]:
-    """One request after another. Returns how many went well, and the seconds they took."""
-    num_done = 0
-    begun_s = time.perf_counter()
-    while time.perf_counter() - begun_s < load.duration_s:
+    async def run(self, duration_s: float) -> LoadReport:
+        """Send requests for so long; those begun by then are waited for. What an earlier run saw is forgotten."""
+        self._timings.clear()
+        self._errors.clear()
+        if self._load.rate is None:
+            rates = await asyncio.gather(*(self._stream(duration_s) for _ in range(len(self._connections))))
+        else:
+            rates = [(await self._arrivals(self._load.rate, duration_s), duration_s)]
+        ttfts_s = self._timings.ttfts_s
+        return LoadReport(
+            num_requests=sum(num for num, _ in rates),
+            num_events=self._timings.num_events,
+            num_bytes=self._timings.num_bytes,
+            # Of each stream by its own clock: whole requests do not fill `duration_s` evenly.
+            requests_per_s=sum(num / elapsed_s for num, elapsed_s in rates),
+            ttft_p50_ms=percentile_ms(ttfts_s, 0.5),
+            ttft_p95_ms=percentile_ms(ttfts_s, 0.95),
+            ttft_p99_ms=percentile_ms(ttfts_s, 0.99),
+            gap_p99_ms=percentile_ms(self._timings.gaps_s, 0.99),
+            errors=dict(self._errors),
+        )
+
+    async def _stream(self, duration_s: float) -> tuple[int, float]:
+        """One request after another on one connection. Returns how many went well, and the seconds they took."""
+        num_done = 0
+        begun_s = time.perf_counter()
+        while time.perf_counter() - begun_s < duration_s:
+            num_done += await self._send()
+        return num_done, time.perf_counter() - begun_s
+
+    async def _arrivals(self, rate: float, duration_s: float) -> int:
+        """Requests as a Poisson process, as many at once as there are connections. Returns how many went well."""
+        requests: list[asyncio.Task[bool]] = []
+        begun_s = due_s = time.perf_counter()
+        while (due_s := due_s + self._random.expovariate(rate)) < begun_s + duration_s:
+            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            if self._connections:
+                requests.append(asyncio.create_task(self._send()))
+                # Let it take its connection before the next one looks for one.
+                await asyncio.sleep(0)
+            else:
+                self._errors["no connection was free"] += 1
+        return sum(await asyncio.gather(*requests))
+
+    async def _send(self) -> bool:
+        """One request on the connection that has been idle longest. Whether it went well."""
+        connection = self._connections.popleft()
         try:
             if not connection.is_open:
-                connection = await _connect(load, timings)
+                connection = await self._connect()
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                await connection.request(load.raw)
-            num_done += 1
+                await connection.request(self._next())
+            return True
         except (BadReply, OSError, TimeoutError) as error:
-            errors[str(error) or type(error).__name__] += 1
+            self._errors[str(error) or type(error).__name__] += 1
             connection.close()
             # A server that refuses everything is not hammered.
             await asyncio.sleep(0.1)
-    connection.close()
-    return num_done, time.perf_counter() - begun_s
+            return False
+        finally:
+            self._connections.append(connection)
+
+    def _next(self) -> bytes:
+        return self._random.choices(self._load.requests, cum_weights=self._cumulated)[0]
+
+    async def _connect(self) -> Connection:
+        loop, load = asyncio.get_running_loop(), self._load
+        _, connection = await loop.create_connection(
+            lambda: Connection(self._timings, load.num_events), load.host, load.port
+        )
+        return connection
+
+
+async def run(load: Load, num_streams: int) -> LoadReport:
+    """Warm up, say `begin`, and keep `num_streams` requests under way, or let them arrive, for `load.duration_s`."""
+    client = Client(load)
+    await client.connect(num_streams)
+    if load.warm_up_s:
+        await client.run(load.warm_up_s)
+    print("begin", flush=True)
+    report = await client.run(load.duration_s)
+    client.close()
+    return report
 
 
 def percentile_ms(values_s: Sequence[float], share: float) -> float:
@@ -144,9 +229,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("url", help="of a chat completions or embeddings endpoint, http only")
     parser.add_argument("--model", default="emulated")
-    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--models", type=int, default=1, help="NAME-1 to NAME-N instead, by Zipf's law")
+    parser.add_argument("--streams", type=int, default=8, help="requests at once")
+    parser.add_argument("--rate", type=float, help="requests/s that arrive at random, at most --streams at once")
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--duration-s", type=float, default=5.0)
+    parser.add_argument("--warm-up-s", type=float, default=0.0, help="before it; not in the figures")
     parser.add_argument("--unstreamed", action="store_true")
     parser.add_argument("--any-events", action="store_true", help="a stream may have more or fewer events than tokens")
     parser.add_argument("--embed", action="store_true", help="embeddings of one text instead of chat completions")

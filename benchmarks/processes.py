@@ -9,10 +9,10 @@ import psutil
 
 
 class CpuMeter:
-    """User and system CPU time of a process and everything that descends from it."""
+    """User and system CPU time of processes and everything that descends from them."""
 
-    def __init__(self, pid: int) -> None:
-        self._root = psutil.Process(pid)
+    def __init__(self, *pids: int) -> None:
+        self._roots = [psutil.Process(pid) for pid in pids]
         self._seen: set[psutil.Process] = set()
         self._begun = self._read()
 
@@ -29,7 +29,8 @@ class CpuMeter:
 
     def _read(self) -> dict[psutil.Process, tuple[str, float]]:
         # A process stays counted when its parent ends: psutil knows it by its pid and start time.
-        self._seen |= {self._root, *self._root.children(recursive=True)}
+        for root in self._roots:
+            self._seen |= {root, *root.children(recursive=True)}
         times = {}
         for process in list(self._seen):
             try:

@@ -24,18 +24,22 @@ HEADER = (
     " | CPU ms a request | failed |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
 )
 # Processes that a request passes; everything else of the cluster is control plane.
-ON_THE_WAY = ("bare", "haproxy", "ProxyActor", "Gateway", "Engine")
+ON_THE_WAY = {
+    "bare": "bare", "haproxy": "haproxy", "ProxyActor": "ProxyActor", "Gateway": "Gateway", "Engine": "Engine",
+    "router": "vllm-router", "proxy_cli": "litellm",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One measurement of one path."""
+    """One measurement of one path; comparable with others of its round and repetition."""
 
     path: str
     num_streams: int
     repetition: int
     load: LoadReport
     cpu_s: dict[str, float]
+    round: int = 0
 
     @property
     def cpu_ms_per_request(self) -> float:
@@ -75,11 +79,15 @@ class Conditions:
         )
 
 
-def write(conditions: Conditions, samples: list[Sample], folder: Path) -> str:
-    """Write `gateway.md` and `gateway.json` into `folder`. Returns the Markdown."""
+def write(
+    conditions: Conditions, samples: list[Sample], folder: Path, name: str = "gateway", missing: Sequence[str] = ()
+) -> str:
+    """Write `NAME.md` and `NAME.json` into `folder`, with what is `missing` and why. Returns the Markdown."""
     head = f"{conditions.text()}, {os.getloadavg()[0]:.2f} at the end."
-    text = "\n\n".join(["# The way through the gateway", head, table(samples), cpu_table(samples)]) + "\n"
-    save(folder, "gateway", text, conditions, samples)
+    title = "# The way through the gateway" + (", unstreamed" if name.endswith("unstreamed") else "")
+    absent = [f"Not measured: {why.splitlines()[0]}" for why in missing]
+    text = "\n\n".join([title, head, *absent, table(samples), cpu_table(samples)]) + "\n"
+    save(folder, name, text, conditions, samples)
     return text
 
 
@@ -93,13 +101,12 @@ def save(folder: Path, name: str, text: str, conditions: Conditions, samples: Se
 
 def table(samples: list[Sample]) -> str:
     """Medians over the repetitions, a row for each number of streams and path."""
-    rows = [_row(num_streams, group, _of(samples, num_streams, BASELINE)) for num_streams, group in _groups(samples)]
-    return "\n".join([HEADER, *rows])
+    return "\n".join([HEADER, *(_row(num_streams, group, samples) for num_streams, group in _groups(samples))])
 
 
 def cpu_table(samples: list[Sample]) -> str:
     """Where the CPU time of a request goes, by kind of process; medians, milliseconds."""
-    kinds = [kind for kind in ON_THE_WAY if any(kind in map(_label, sample.cpu_s) for sample in samples)]
+    kinds = [kind for kind in ON_THE_WAY.values() if any(kind in map(_label, sample.cpu_s) for sample in samples)]
     lines = [
         f"| Streams | Path | {' | '.join(kinds)} | control plane |",
         f"| ---: | --- |{' ---: |' * (len(kinds) + 1)}",
@@ -110,9 +117,10 @@ def cpu_table(samples: list[Sample]) -> str:
     return "CPU milliseconds of a request, by process:\n\n" + "\n".join(lines)
 
 
-def _row(num_streams: int, group: list[Sample], baseline: list[Sample]) -> str:
-    ratios = [mine.load.requests_per_s / other.load.requests_per_s for mine, other in zip(group, baseline, strict=True)]
-    above = [mine.load.ttft_p50_ms - other.load.ttft_p50_ms for mine, other in zip(group, baseline, strict=True)]
+def _row(num_streams: int, group: list[Sample], samples: list[Sample]) -> str:
+    pairs = [(sample, _baseline(sample, samples)) for sample in group]
+    ratios = [mine.load.requests_per_s / other.load.requests_per_s for mine, other in pairs]
+    above = [mine.load.ttft_p50_ms - other.load.ttft_p50_ms for mine, other in pairs]
     cells = [
         str(num_streams),
         group[0].path,
@@ -129,14 +137,24 @@ def _row(num_streams: int, group: list[Sample], baseline: list[Sample]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def _baseline(sample: Sample, samples: list[Sample]) -> Sample:
+    """What the baseline did side by side with it."""
+    beside = (sample.num_streams, sample.round, sample.repetition)
+    return next(
+        each for each in samples if each.path == BASELINE and (each.num_streams, each.round, each.repetition) == beside
+    )
+
+
 def _groups(samples: list[Sample]) -> list[tuple[int, list[Sample]]]:
+    """By streams and path; of the baseline, which is in every round, only the first."""
     paths = sorted({sample.path for sample in samples}, key=lambda path: (path != BASELINE, path != "raymux"))
-    streams = sorted({sample.num_streams for sample in samples})
-    return [(num_streams, _of(samples, num_streams, path)) for num_streams in streams for path in paths]
-
-
-def _of(samples: list[Sample], num_streams: int, path: str) -> list[Sample]:
-    return [sample for sample in samples if sample.num_streams == num_streams and sample.path == path]
+    groups = []
+    for num_streams in sorted({sample.num_streams for sample in samples}):
+        for path in paths:
+            group = [sample for sample in samples if sample.num_streams == num_streams and sample.path == path]
+            if first := [sample for sample in group if sample.round == group[0].round]:
+                groups.append((num_streams, first))
+    return groups
 
 
 def _median(group: list[Sample], value: Callable[[Sample], float]) -> float:
@@ -149,8 +167,8 @@ def _cpu_ms(sample: Sample, label: str) -> float:
 
 
 def _label(kind: str) -> str:
-    last = kind.rpartition(":")[2]
-    return next((label for label in ON_THE_WAY if last == label or last == f"benchmarks.{label}"), "control plane")
+    """Of a kind such as `raymux:Gateway`, `benchmarks.bare` or `vllm::router`."""
+    return ON_THE_WAY.get(kind.rpartition(":")[2].rpartition(".")[2], "control plane")
 
 
 def _cpu_model() -> str:

@@ -32,11 +32,17 @@ STOP_TIMEOUT_S = 90
 
 @dataclass(frozen=True)
 class Server:
-    """A server that answers; every process of it descends from `pid`."""
+    """A server that answers; every process of it descends from `pid`, but for the engines `behind` it.
+
+    `client_words` are what `benchmarks.load` must be told of it; with more than `max_streams` it is not measured.
+    """
 
     path: str
     base_url: str
     pid: int
+    behind: tuple[int, ...] = ()
+    client_words: tuple[str, ...] = ()
+    max_streams: int = sys.maxsize
 
     @property
     def url(self) -> str:
@@ -71,18 +77,39 @@ def bare(port: int) -> Iterator[Server]:
 
 @contextmanager
 def raymux(
-    port: int, *, plain: bool = False, config: Path = CONFIG, probe: Mapping[str, Any] = PROBE
+    port: int,
+    *,
+    plain: bool = False,
+    config: Path = CONFIG,
+    probe: Mapping[str, Any] = PROBE,
+    edit: Callable[[dict[str, Any]], None] = lambda _: None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """The gateway and its engines: behind HAProxy, or with `plain` behind Serve's Python proxy."""
+    """The gateway and its engines: behind HAProxy, or with `plain` behind Serve's Python proxy.
+
+    `edit` changes the configuration before it is used.
+    """
     with tempfile.TemporaryDirectory(prefix="raymux-bench-") as folder:
         document = yaml.safe_load(config.read_text(encoding="utf-8"))
         config = Path(folder) / "gateway.yaml"
         document["http_options"]["port"] = port
-        document["applications"][0]["deployments"][1]["user_config"]["store"] = f"{folder}/raymux.db"
+        deployment(document, "ModelManager")["user_config"]["store"] = f"{folder}/raymux.db"
+        edit(document)
         config.write_text(yaml.safe_dump(document), encoding="utf-8")
         arguments = ["deployments.serve", str(config), "--log", f"{folder}/serve.log", *(["--plain"] if plain else [])]
-        with running(arguments, "plain" if plain else "raymux", port, probe) as server:
+        path = "plain" if plain else "raymux"
+        with running(arguments, path, port, probe, environment=environment) as server:
             yield server
+
+
+def deployment(document: dict[str, Any], name: str) -> dict[str, Any]:
+    """The part of a Serve configuration that is about this deployment."""
+    return next(each for each in document["applications"][0]["deployments"] if each["name"] == name)
+
+
+def with_gateways(number: int, document: dict[str, Any]) -> None:
+    """Edit a configuration so that it has so many gateways."""
+    deployment(document, "Gateway")["num_replicas"] = number
 
 
 @contextmanager
