@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import autoscaling, cold_start, gateway, gateways, policy_tick, settings, vllm_server, zipf
+from benchmarks import (
+    autoscaling, cold_start, gateway, gateways, policy_tick, replica_choice, settings, vllm_server, zipf,
+)  # fmt: skip
 
 BENCHMARKS = {
     "gateway": gateway.main,
@@ -14,6 +16,7 @@ BENCHMARKS = {
     "settings": settings.main,
     "zipf": zipf.main,
     "gateways": gateways.main,
+    "replica_choice": replica_choice.main,
     "vllm": vllm_server.main,
 }
 

@@ -1,11 +1,13 @@
-"""Reads the workload traces (`../shared/traces`) that the autoscaling benchmark replays."""
+"""Reads the workload traces (`../shared/traces`) that the simulations replay."""
 
 from __future__ import annotations
 
 import csv
 import gzip
+import json
 from collections import defaultdict
 from pathlib import Path
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from autoscaling.simulator.workload import RateWindow
 
 RATES = "servegen_rates.csv.gz"
 LENGTHS = "servegen_lengths.csv.gz"
+CONVERSATIONS = "mooncake_fast25_conversation.jsonl.gz"
+# Tokens of a block of CONVERSATIONS.
+BLOCK_TOKENS = 512
 QUANTILES = (0.01, 0.05, 0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.99, 1.0)
 
 
@@ -23,6 +28,26 @@ class TracesMissing(Exception):
 Client = tuple[str, str]
 # Token counts at QUANTILES, of prompt and completion.
 Lengths = tuple[np.ndarray, np.ndarray]
+
+
+class Turn(NamedTuple):
+    """A request of a conversation. Requests begin alike as far as the ids of their blocks are the same."""
+
+    at_s: float
+    prompt_tokens: int
+    completion_tokens: int
+    blocks: tuple[int, ...]
+
+
+def turns(folder: Path) -> list[Turn]:
+    """The requests of CONVERSATIONS in order of time; their times are multiples of three seconds.
+
+    Raises:
+        TracesMissing: the folder does not hold the file.
+    """
+    with _open(folder / CONVERSATIONS) as lines:
+        rows = [json.loads(line) for line in lines]
+    return [Turn(row["t_ms"] / 1000, row["in"], row["out"], tuple(row["h"])) for row in rows]
 
 
 def rate_windows(folder: Path, pool: str) -> dict[str, list[RateWindow]]:
@@ -57,7 +82,11 @@ def token_lengths(folder: Path, pool: str) -> tuple[dict[str, Lengths], Lengths]
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
+    with _open(path) as lines:
+        return list(csv.DictReader(lines))
+
+
+def _open(path: Path) -> TextIO:
     if not path.is_file():
         raise TracesMissing(f"no trace {path.name} in {path.parent}; name the folder of the traces with --traces")
-    with gzip.open(path, "rt") as lines:
-        return list(csv.DictReader(lines))
+    return gzip.open(path, "rt")

@@ -31,9 +31,9 @@ class ReplicaReport:
     """What a replica says of itself, once a second and at every change. Times are seconds since the epoch.
 
     `address` is `host:port` of its HTTP server, and `secret` what that server asks for; both are empty until it is
-    ready. `running` and `waiting` count requests in the engine, `kv_usage_ratio` is 0 to 1. `adapters` are those it
-    holds, `busy_adapters` those of them that requests use. `used_at_s` is when it last had a request, 0 for never.
-    `is_asleep`: its engine wakes with the next request.
+    ready. `running` and `waiting` count requests in the engine, `kv_usage_ratio` is 0 to 1 of `kv_capacity_tokens` (0
+    where the engine does not say). `adapters` are those it holds, `busy_adapters` those of them that requests use.
+    `used_at_s` is when it last had a request, 0 for never. `is_asleep`: its engine wakes with the next request.
     """
 
     replica_id: str
@@ -50,6 +50,7 @@ class ReplicaReport:
     running: int = 0
     waiting: int = 0
     kv_usage_ratio: float = 0.0
+    kv_capacity_tokens: int = 0
     adapters: tuple[str, ...] = ()
     busy_adapters: tuple[str, ...] = ()
     used_at_s: float = 0.0
