@@ -28,7 +28,7 @@ from benchmarks.report import RESULTS, Conditions, save
 from benchmarks.traces import BLOCK_TOKENS, TracesMissing, Turn, turns
 from catalog.replicas import ReplicaReport, ReplicaState
 from catalog.sources import PROJECT
-from router.outlook import Outlook, Place, Sent
+from router.outlook import Outlook, Place, SentPrompt
 from router.prefixes import Prefix, prefix_of
 from router.replicas import choose_replica
 
@@ -50,7 +50,7 @@ class Gateways:
         self._outlooks = [Outlook() for _ in range(num_gateways)]
         self._ongoing = [Counter[str]() for _ in range(num_gateways)]
         self._turns = [self._rng.randrange(1000) for _ in range(num_gateways)]
-        self._news: list[list[tuple[float, float, Sent]]] = [[] for _ in range(num_gateways)]
+        self._news: list[list[tuple[float, float, SentPrompt]]] = [[] for _ in range(num_gateways)]
         self._reports = {
             str(replica.number): ReplicaReport(
                 str(replica.number), "model@GPU", "", ReplicaState.READY, 0.0, kv_capacity_tokens=engine.kv_tokens

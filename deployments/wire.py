@@ -28,19 +28,22 @@ _TRAILER_END = b"}\n\n"
 
 
 class Usage(NamedTuple):
-    """What one request used, as its replica counted it. Times are milliseconds inside the replica."""
+    """What one request used, as its replica counted it. Times are milliseconds inside the replica.
+
+    `cached_tokens` of the prompt came out of the engine's prefix cache; None where the engine does not say.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     ttft_ms: float = 0.0
     total_ms: float = 0.0
+    cached_tokens: int | None = None
 
 
 def encode_usage(usage: Usage) -> bytes:
     """The usage as a JSON array, for the header."""
-    return json.dumps(
-        [usage.prompt_tokens, usage.completion_tokens, round(usage.ttft_ms, 1), round(usage.total_ms, 1)]
-    ).encode()
+    times_ms = round(usage.ttft_ms, 1), round(usage.total_ms, 1)
+    return json.dumps([usage.prompt_tokens, usage.completion_tokens, *times_ms, usage.cached_tokens]).encode()
 
 
 def decode_usage(value: bytes) -> Usage | None:
@@ -82,5 +85,8 @@ def strip_trailer(chunk: bytes) -> tuple[bytes, Usage | None]:
 
 
 def _usage(values: Any) -> Usage | None:
-    is_usage = isinstance(values, list) and len(values) == 4 and all(isinstance(value, int | float) for value in values)
-    return Usage(*values) if is_usage else None
+    # Four of a replica of an earlier version.
+    if not isinstance(values, list) or len(values) not in (4, 5):
+        return None
+    is_usage = all(isinstance(value, int | float) for value in values[:4])
+    return Usage(*values) if is_usage and isinstance(values[-1], int | float | None) else None

@@ -74,7 +74,7 @@ class Breaker:
     def failed(self, now_s: float, *, is_probe: bool = False) -> bool:
         """It was not, and the other side is to blame. Returns whether this opened the circuit."""
         if self._open_until_s is not None and not is_probe:
-            # Sent before the circuit opened: this is known already.
+            # SentPrompt before the circuit opened: this is known already.
             return False
         self._num_failures += 1
         if is_probe or self._num_failures >= self._rules.failures_to_open:

@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
         return self.wait_s + self.prefill_s + self.adapter_s
 
 
-class Sent(NamedTuple):
+class SentPrompt(NamedTuple):
     """A prompt that a gateway has sent to a replica, for other gateways; `hashes` is all of them in one."""
 
     variant: str
@@ -60,10 +60,20 @@ class Place(NamedTuple):
     prefix: Prefix
     held_bytes: int
 
-    def as_sent(self, now_s: float) -> Sent:
+    @property
+    def expected_s(self) -> float:
+        """From when it was sent to its first token."""
+        return self.ticket.through_s - self.ticket.joined_s
+
+    @property
+    def held_ratio(self) -> float:
+        """The share of the prompt that was taken to be held, 0 to 1."""
+        return self.held_bytes / max(1, self.prefix.num_bytes)
+
+    def as_sent(self, now_s: float) -> SentPrompt:
         """What other gateways are told."""
         hashes = b"".join(self.prefix.hashes)
-        return Sent(self.variant, self.replica_id, now_s - self.ticket.joined_s, self.ticket.service_s, hashes)
+        return SentPrompt(self.variant, self.replica_id, now_s - self.ticket.joined_s, self.ticket.service_s, hashes)
 
 
 @dataclass(slots=True)
@@ -159,7 +169,7 @@ class Outlook:
             model.expected_tokens = model.expected_tokens * _FADE + expected_tokens
             model.cached_tokens = model.cached_tokens * _FADE + cached_tokens
 
-    def told(self, report: ReplicaReport, sent: Sent, now_s: float) -> None:
+    def told(self, report: ReplicaReport, sent: SentPrompt, now_s: float) -> None:
         """Another gateway has sent this."""
         replica = self._replicas.setdefault(report.replica_id, _Replica())
         replica.queue.others_joined(sent.service_s, now_s - sent.age_s)
@@ -183,6 +193,19 @@ class Outlook:
             del self._replicas[replica_id]
         for variant in models:
             del self._models[variant]
+
+    def describe(self, report: ReplicaReport, now_s: float) -> dict[str, float] | None:
+        """What is expected of a replica, None while nothing is known. `cached_ratio` is of its model's prompts."""
+        model, replica = self._models.get(report.variant), self._replicas.get(report.replica_id)
+        if replica is None:
+            return None
+        model = model or _Model()
+        return {
+            "wait_s": round(replica.queue.wait_s(now_s), 3),
+            "prefill_bytes_per_s": round(1 / (model.cost.slope * replica.queue.slowness)),
+            "held_prefix_bytes": replica.held.num_bytes,
+            "cached_ratio": round(model.cached_tokens / model.prompt_tokens, 4),
+        }
 
     def _hold(self, report: ReplicaReport, replica: _Replica, hashes: Iterable[bytes]) -> None:
         model = self._models.get(report.variant)

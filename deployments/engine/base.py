@@ -14,10 +14,14 @@ from catalog.replicas import StartStep
 
 @dataclass(slots=True)
 class TokenCount:
-    """Tokens of one request; the engine counts them where it makes them, so no reply is parsed for them."""
+    """Tokens of one request; the engine counts them where it makes them, so no reply is parsed for them.
+
+    `cached_tokens` of the prompt were not computed; None where the engine does not say.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    cached_tokens: int | None = None
 
 
 # The count of the request that the current task serves; the door sets it before it calls the engine's app.
@@ -26,11 +30,12 @@ current_tokens: ContextVar[TokenCount | None] = ContextVar("current_tokens", def
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """Requests in the engine and the share of its KV cache in use, 0 to 1."""
+    """Requests in the engine, and the share of its KV cache in use, 0 to 1, of so many tokens (0 for not known)."""
 
     running: int = 0
     waiting: int = 0
     kv_usage_ratio: float = 0.0
+    kv_capacity_tokens: int = 0
 
     @property
     def is_busy(self) -> bool:

@@ -229,7 +229,8 @@ class CountedSend:
 
     def _usage(self) -> Usage:
         total_ms = (time.perf_counter() - self._begun_s) * 1000
-        return Usage(self.tokens.prompt_tokens, self.tokens.completion_tokens, self._first_ms, total_ms)
+        tokens = self.tokens
+        return Usage(tokens.prompt_tokens, tokens.completion_tokens, self._first_ms, total_ms, tokens.cached_tokens)
 
 
 async def _refuse(send: Send, status: int, reason: bytes, *, retry: bool = False) -> None:

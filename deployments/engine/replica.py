@@ -128,6 +128,7 @@ class EngineReplica:
             waiting=load.waiting + (self._sleeper.num_waiting if self._sleeper else 0),
             is_asleep=self._sleeper is not None and self._sleeper.is_asleep,
             kv_usage_ratio=load.kv_usage_ratio,
+            kv_capacity_tokens=load.kv_capacity_tokens,
             used_at_s=self._tally.used_at_s,
             adapters=self._shelf.names if self._shelf else (),
             busy_adapters=self._shelf.busy_names if self._shelf else (),

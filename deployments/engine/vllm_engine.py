@@ -68,6 +68,8 @@ class VLLMEngine:
         on_step(StartStep.LOADING)
         args = await asyncio.to_thread(parse_arguments, engine_arguments(self._spec, location))
         self._llm = await asyncio.to_thread(_build_llm, args, self._gauge)
+        cache = self._llm.vllm_config.cache_config
+        self._gauge.kv_capacity_tokens = (cache.num_gpu_blocks or 0) * cache.block_size
         self._app = MendedApp(await self._build_app(args))
         on_step(StartStep.WARMING_UP)
         await self._warm_up()
@@ -145,12 +147,16 @@ class LoadGauge:
 
     def __init__(self) -> None:
         self.load = EngineLoad()
+        self.kv_capacity_tokens = 0
 
     def record(self, scheduler_stats: Any) -> None:
         """Take over a `SchedulerStats`; None means nothing new."""
         if scheduler_stats is not None:
             self.load = EngineLoad(
-                scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs, scheduler_stats.kv_cache_usage
+                scheduler_stats.num_running_reqs,
+                scheduler_stats.num_waiting_reqs,
+                scheduler_stats.kv_cache_usage,
+                self.kv_capacity_tokens,
             )
 
 
@@ -287,6 +293,7 @@ def _build_llm(args: Namespace, gauge: LoadGauge) -> AsyncLLM:
                 if count is not None:
                     if is_first:
                         count.prompt_tokens += len(output.prompt_token_ids or ())
+                        count.cached_tokens = (count.cached_tokens or 0) + (output.num_cached_tokens or 0)
                         is_first = False
                     for completion in output.outputs:
                         count.completion_tokens += len(completion.token_ids)

@@ -17,6 +17,7 @@ from deployments.gateway.breakers import Breakers, HungError
 from deployments.gateway.cold_start import wait_for_start
 from deployments.gateway.exchange import Exchange, Reply
 from deployments.gateway.fleet import Fleet
+from deployments.gateway.lookout import Prompt
 from deployments.gateway.relay import Relay, ReplicaDraining, ReplicaGone
 from deployments.gateway.tracing import traced
 from deployments.manager.view import Placed
@@ -43,6 +44,7 @@ class Job:
     is_stream: bool
     exchange: Exchange
     reply: Reply
+    prompt: Prompt | None = None
 
     @property
     def told(self) -> Reply | None:
@@ -106,7 +108,9 @@ class Dispatcher:
         """A replica that is warm. Raises CircuitOpen when all that are have failed too often."""
         ready = [replica.replica_id for variant in job.variants for replica in self._fleet.ready(variant)]
         blocked = self._breakers.blocked(ready)
-        placed = self._fleet.warm(job.variants, job.target.adapter, in_order=job.is_in_order, blocked=blocked)
+        placed = self._fleet.warm(
+            job.variants, job.target.adapter, in_order=job.is_in_order, blocked=blocked, prompt=job.prompt
+        )
         if placed is None and blocked and len(blocked) == len(ready):
             raise CircuitOpen(
                 f"{job.target.name} has failed too often lately; try again.", retry_after_s=min(blocked.values())
@@ -118,7 +122,11 @@ class Dispatcher:
         replica, exchange = placed.replica, job.exchange
         timeout_s = self._settings().first_token_timeout_s if job.told else None
         try:
-            with self._fleet.ongoing(replica), self._breakers.watching(replica.replica_id):
+            with (
+                self._fleet.ongoing(replica),
+                self._fleet.followed(replica, job.prompt, job.target.adapter, exchange),
+                self._breakers.watching(replica.replica_id),
+            ):
                 try:
                     async with asyncio.timeout(timeout_s) as patience:
                         with self._fleet.watched(replica, patience):

@@ -24,7 +24,8 @@ class Exchange:
     """Facts of one request, gathered on its way; the access log writes them down.
 
     `endpoint` is the path of an inference endpoint, `address` where the client connects from. `headers` are further
-    ones of the reply, by their lower-case names.
+    ones of the reply, by their lower-case names. Where a replica was chosen among several, `expected_ms` is how long it
+    was to take from then on to the first byte, and `held_ratio` the share of the prompt that it was taken to hold.
     """
 
     request_id: str
@@ -45,6 +46,8 @@ class Exchange:
     queued_s: float | None = None
     cold_start_s: float | None = None
     first_byte_ms: float | None = None
+    expected_ms: float | None = None
+    held_ratio: float | None = None
     usage: Usage | None = None
     outcome: str = "completed"
     error_code: str | None = None

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 import time
+import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Container, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -21,6 +23,8 @@ from catalog.errors import GatewayNotReady, ModelLoading, RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantStatus
 from catalog.warmups import Warmup
 from deployments.background import Background
+from deployments.gateway.exchange import Exchange
+from deployments.gateway.lookout import Lookout, Prompt
 from deployments.manager.view import FleetView, Placed
 from router.replicas import choose_replica, load_of
 
@@ -47,7 +51,10 @@ class Fleet:
         self._starts: dict[tuple[Any, ...], asyncio.Task[Placed | RaymuxError]] = {}
         self._reliefs: dict[tuple[str, ...], float] = {}
         self._background = Background()
-        self._turns = itertools.count()
+        # Gateways that started together would otherwise take the same turns.
+        self._turns = itertools.count(random.randrange(1_000_000))
+        self._lookout = Lookout()
+        self._name = uuid.uuid4().hex
         self.statuses: dict[str, VariantStatus] = {}
         self.promoted: frozenset[str] = frozenset()
         self.warmups: dict[str, Warmup] = {}
@@ -92,10 +99,18 @@ class Fleet:
         return self._ongoing[replica.replica_id]
 
     def choose(
-        self, variant: VariantSpec, adapter: AdapterSpec | None, blocked: Container[str] = ()
+        self,
+        variant: VariantSpec,
+        adapter: AdapterSpec | None,
+        blocked: Container[str] = (),
+        prompt: Prompt | None = None,
     ) -> ReplicaReport | None:
-        """A replica that can serve the request now, or None. Those in `blocked` do not count."""
+        """A replica that can serve the request now, or None. Those in `blocked` do not count.
+
+        With a prompt it is the one whose answer should begin first, else the one with the least ongoing work.
+        """
         known = self._replicas.get(variant.key, {})
+        is_choice = prompt is not None and len(known) > 1
         return choose_replica(
             [report for replica_id, report in known.items() if replica_id not in blocked]
             if blocked
@@ -104,7 +119,22 @@ class Fleet:
             adapter=adapter.name if adapter else None,
             excluded=self._unreachable,
             turn=next(self._turns),
+            estimate=self._lookout.estimator(prompt, adapter) if is_choice and prompt else None,
+            max_ongoing=variant.settings.target_ongoing_requests,
+            max_adapters=variant.adapters.max_adapters_per_replica if variant.adapters else 0,
         )
+
+    def followed(
+        self, replica: ReplicaReport, prompt: Prompt | None, adapter: AdapterSpec | None, exchange: Exchange
+    ) -> AbstractContextManager[None]:
+        """Learn from how a request to the replica fares while the block runs, unless the replica is the only one."""
+        if prompt is None or len(self._replicas.get(replica.variant, ())) < 2:
+            return nullcontext()
+        return self._lookout.following(replica, prompt, adapter, exchange)
+
+    def expectations(self, replica: ReplicaReport) -> dict[str, float] | None:
+        """What this gateway expects of a replica, for operators; None where it has had nothing to choose."""
+        return self._lookout.describe(replica)
 
     def warm(
         self,
@@ -113,6 +143,7 @@ class Fleet:
         *,
         in_order: bool = False,
         blocked: Container[str] = (),
+        prompt: Prompt | None = None,
     ) -> Placed | None:
         """A replica that can serve the request now, of the first variant that has room, else of the first that is warm.
 
@@ -121,7 +152,7 @@ class Fleet:
         """
         full: Placed | None = None
         for variant in variants[:1] if in_order else variants:
-            replica = self.choose(variant, adapter, blocked)
+            replica = self.choose(variant, adapter, blocked, prompt)
             if replica is None:
                 continue
             if load_of(replica, self._ongoing) < variant.settings.target_ongoing_requests:
@@ -230,7 +261,8 @@ class Fleet:
         version = catalog_version = 0
         while True:
             try:
-                view: FleetView = await self._manager.watch.remote(version, catalog_version)
+                sent = self._lookout.take_sent()
+                view: FleetView = await self._manager.watch.remote(version, catalog_version, self._name, sent)
                 self._apply(view)
                 version, catalog_version = view.version, view.catalog_version
             except Exception as error:
@@ -243,6 +275,11 @@ class Fleet:
         self._replicas = {}
         for report in view.replicas:
             self._take(report)
+        self._lookout.heard(view.replicas)
+        self._lookout.has_others = view.num_gateways > 1
+        for sent in view.sent:
+            if (report := self._replicas.get(sent.variant, {}).get(sent.replica_id)) is not None:
+                self._lookout.told(report, sent)
         alive = {report.replica_id for report in view.replicas}
         for replica_id in self._watchers.keys() - alive:
             # A manager that has just been restarted may not have heard of it yet.

@@ -15,6 +15,7 @@ from catalog.errors import DeadlineExceeded, PayloadTooLarge, QueueFull, Service
 from catalog.models import Task
 from deployments.gateway.dispatch import Job, text_of
 from deployments.gateway.exchange import ClientLeft, Exchange, Reply
+from deployments.gateway.lookout import Prompt
 from deployments.gateway.services import Services
 from router.body import Peek, peek, with_model
 from router.caching import answer_key, is_deterministic
@@ -66,7 +67,10 @@ class Inference:
         job = Job(
             self._endpoint, target, eligible(target, shapes), bool(shapes), body, headers, wish.stream, exchange, reply
         )
-        tokens = estimate_tokens(len(body), wish.max_tokens if self._endpoint.task is Task.GENERATE else 0)
+        generates = self._endpoint.task is Task.GENERATE
+        if generates:
+            job.prompt = Prompt(wish.fields, exchange.caller.tenant, is_stream=wish.stream)
+        tokens = estimate_tokens(len(body), wish.max_tokens if generates else 0)
         async with self._departure.in_time(), self._limits.taken(exchange, self._endpoint.path, tokens):
             await until_client_leaves(receive, exchange, self._once(job, tokens, wish.fields, shapes))
 

@@ -74,7 +74,7 @@ class Operations:
     def _variant(self, key: str, num_queued: int) -> dict[str, Any]:
         model, _, shape = key.rpartition("@")
         status = self._fleet.statuses.get(key)
-        replicas = [_replica(report) for report in self._fleet.replicas(key)]
+        replicas = [_replica(report, self._fleet.expectations(report)) for report in self._fleet.replicas(key)]
         entry: dict[str, Any] = {"model": model, "variant": shape, "state": "cold", "replicas": replicas}
         # Those of its model, in this gateway; which variant takes them is decided when it is their turn.
         entry["num_queued"] = num_queued
@@ -102,8 +102,11 @@ def _seconds_until(at_s: float) -> float:
     return math.ceil(max(0.0, at_s - time.time()) * 10) / 10
 
 
-def _replica(report: ReplicaReport) -> dict[str, Any]:
-    """A replica for operators; its address and secret stay inside the cluster."""
+def _replica(report: ReplicaReport, expected: dict[str, float] | None) -> dict[str, Any]:
+    """A replica for operators; its address and secret stay inside the cluster.
+
+    `expected` is what this gateway goes by when it chooses; null where it has had nothing to choose.
+    """
     return {
         "id": report.replica_id,
         "state": str(report.state),
@@ -115,4 +118,5 @@ def _replica(report: ReplicaReport) -> dict[str, Any]:
         "kv_usage_ratio": round(report.kv_usage_ratio, 4),
         "adapters": list(report.adapters),
         "is_asleep": report.is_asleep,
+        "expected": expected,
     }

@@ -100,6 +100,8 @@ class Span:
             "raymux.queued_s": exchange.queued_s,
             "raymux.cold_start_s": exchange.cold_start_s,
             "raymux.first_byte_ms": exchange.first_byte_ms,
+            "raymux.expected_ms": exchange.expected_ms,
+            "raymux.held_ratio": exchange.held_ratio,
             "error.type": exchange.error_code,
             "gen_ai.usage.input_tokens": usage.prompt_tokens if usage else None,
             "gen_ai.usage.output_tokens": usage.completion_tokens if usage else None,

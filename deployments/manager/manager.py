@@ -25,6 +25,7 @@ from deployments.manager.changes import Changes
 from deployments.manager.cluster_view import ClusterView
 from deployments.manager.entries import Entry
 from deployments.manager.events import apply_event
+from deployments.manager.gossip import Gossip
 from deployments.manager.habits import Habits
 from deployments.manager.inbox import Inbox
 from deployments.manager.keepers import Keepers
@@ -39,6 +40,7 @@ from deployments.manager.view import FleetView, Placed, StayTerms
 from deployments.manager.warmups import Warmups, scheduled
 from deployments.metric_families import Snapshot, merged
 from deployments.preload.keeper import PoolKeeper
+from router.outlook import SentPrompt
 from router.webhooks import Event
 
 logger = logging.getLogger("ray.serve")
@@ -71,6 +73,7 @@ class ModelManager:
         self._keepers = Keepers(self._control, self._look, self._changes.note)
         self._pool = PoolKeeper()
         self._metrics = ManagerMetrics()
+        self._gossip = Gossip()
         self._background = Background()
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
@@ -178,8 +181,14 @@ class ModelManager:
 
     # Called by gateways
 
-    async def watch(self, version: int, catalog_version: int) -> FleetView:
-        """The view of the fleet as soon as it differs from `version`, or after 10 s."""
+    async def watch(
+        self, version: int, catalog_version: int, gateway: str = "", sent: tuple[SentPrompt, ...] = ()
+    ) -> FleetView:
+        """The view of the fleet as soon as it differs from `version`, or after 10 s.
+
+        The gateway tells by the way what it has `sent` to replicas, and gets what others have.
+        """
+        self._gossip.take(gateway, sent, time.monotonic())
         await self._has_heard.wait()
         await self._changes.after(version, WATCH_TIMEOUT_S)
         await asyncio.sleep(COALESCE_S)
@@ -192,6 +201,8 @@ class ModelManager:
             variants=tuple(keeper.status() for keeper in self._keepers),
             promoted=frozenset(self._orders.promoted),
             warmups=self._warmups.all(),
+            sent=self._gossip.give(gateway, time.monotonic()),
+            num_gateways=self._gossip.num_gateways,
         )
 
     async def gateway_metrics(self, gateway: str, number: int, counts: Snapshot | None) -> bool:

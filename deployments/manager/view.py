@@ -9,6 +9,7 @@ from autoscaling.choice import Reason
 from catalog.replicas import ReplicaReport, VariantStatus
 from catalog.settings import CatalogSettings
 from catalog.warmups import Warmup
+from router.outlook import SentPrompt
 
 
 class StayTerms(NamedTuple):
@@ -31,7 +32,10 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class FleetView:
-    """What gateways know: the catalog (only when it changed), every replica, variant's status and warm-up."""
+    """What gateways know: the catalog (only when it changed), every replica, variant's status and warm-up.
+
+    `sent` is what other gateways have sent to replicas since this one has asked.
+    """
 
     version: int
     catalog_version: int
@@ -40,3 +44,5 @@ class FleetView:
     variants: tuple[VariantStatus, ...]
     promoted: frozenset[str]
     warmups: tuple[Warmup, ...] = ()
+    sent: tuple[SentPrompt, ...] = ()
+    num_gateways: int = 1

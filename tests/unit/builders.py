@@ -15,6 +15,7 @@ from catalog.settings import CatalogSettings
 from catalog.warmups import Warmup
 from deployments.manager.view import FleetView, Placed
 from deployments.metric_families import Snapshot
+from router.outlook import SentPrompt
 
 CHAT = "demo-chat"
 CHAT_ALIAS = "Acme/Demo-1B"
@@ -180,7 +181,7 @@ class FakeManager:
     """The model manager's handle as a gateway calls it: `manager.watch.remote(...)`.
 
     `publish` changes what `watch` answers, and `on_ensure` is called for each `ensure`, whose
-    `in_order` is kept in `orders`. `calls` lists the other verbs;
+    `in_order` is kept in `orders`. `told` is what the gateway has said that it sent. `calls` lists the other verbs;
     they are answered with `refusal`, or as `answers` says.
     """
 
@@ -189,6 +190,7 @@ class FakeManager:
         self.answers: dict[str, Any] = {}
         self.refusal: RaymuxError | None = None
         self.is_away = False
+        self.told: list[SentPrompt] = []
         self.orders: list[bool] = []
         self.on_ensure: Ensure = self._no_start
         self._version = self._catalog_version = 1
@@ -207,11 +209,13 @@ class FakeManager:
         variants: Iterable[VariantStatus] = (),
         promoted: Iterable[str] = (),
         warmups: Iterable[Warmup] = (),
+        sent: Iterable[SentPrompt] = (),
+        num_gateways: int = 1,
     ) -> None:
         self._version += 1
         self._view = {
             "replicas": tuple(replicas), "variants": tuple(variants), "promoted": frozenset(promoted),
-            "warmups": tuple(warmups),
+            "warmups": tuple(warmups), "sent": tuple(sent), "num_gateways": num_gateways,
         }  # fmt: skip
         self._has_changed.set()
 
@@ -229,7 +233,10 @@ class FakeManager:
 
         return SimpleNamespace(remote=act)
 
-    async def _watch(self, version: int, catalog_version: int) -> FleetView:
+    async def _watch(
+        self, version: int, catalog_version: int, gateway: str = "", sent: tuple[SentPrompt, ...] = ()
+    ) -> FleetView:
+        self.told += sent
         while version == self._version:
             self._has_changed.clear()
             await self._has_changed.wait()

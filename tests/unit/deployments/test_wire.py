@@ -20,7 +20,7 @@ from tests.unit.builders import PIRATE, adapter
 tokens = st.integers(0, 10**9)
 # Tenths, since that is what the wire keeps.
 times_ms = st.integers(0, 10**8).map(lambda tenths: tenths / 10)
-usages = st.builds(Usage, tokens, tokens, times_ms, times_ms)
+usages = st.builds(Usage, tokens, tokens, times_ms, times_ms, st.none() | tokens)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -78,7 +78,9 @@ def test_arbitrary_bytes_are_passed_on(chunk: bytes) -> None:
         b'data: : raymux {"usage": [1, 2, 3, 4]}\n\n',
         b'data: {"text": ": raymux {\\"usage\\": [1, 2, 3, 4]}\\n\\n"}\n\n',
         b': raymux {"usage": [1, 2, 3, 4]}\n\ndata: [DONE]\n\n',
-        b': raymux {"usage": [1, 2, 3, 4, 5]}\n\n',
+        b': raymux {"usage": [1, 2, 3, 4, 5, 6]}\n\n',
+        b': raymux {"usage": [1, 2, 3, 4, "5"]}\n\n',
+        b': raymux {"usage": [1, 2, 3, null, 5]}\n\n',
         b': raymux {"usage": 5}\n\n',
         b': raymux {"usage": null}\n\n',
         b": raymux {}\n\n",
@@ -97,6 +99,11 @@ def test_a_trailer_is_a_comment_to_an_sse_client() -> None:
     assert trailer.startswith(b":")
     assert trailer.endswith(b"\n\n")
     assert trailer.count(b"\n") == 2
+
+
+def test_a_replica_of_an_earlier_version_counts_no_cached_tokens() -> None:
+    assert strip_trailer(b': raymux {"usage": [1, 2, 3, 4]}\n\n') == (b"", Usage(1, 2, 3, 4, None))
+    assert decode_usage(b"[1, 2, 3, 4]") == Usage(1, 2, 3, 4, None)
 
 
 def test_an_adapter_survives_the_header() -> None:

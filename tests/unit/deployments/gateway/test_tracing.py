@@ -113,6 +113,7 @@ async def test_a_request_and_its_attempts_are_one_trace_below_the_client_s(
     told = attributes(request)
     assert (told["raymux.model"], told["raymux.choice"], told["http.response.status_code"]) == (CHAT, "warm", 200)
     assert attributes(answered)["raymux.choice"] == "warm"
+    assert (told["raymux.expected_ms"] > 0, told["raymux.held_ratio"]) == (True, 0)
     assert [event.name for event in request.events] == []
     assert "a-secret" not in str(collector.requests)
 
