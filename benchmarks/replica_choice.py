@@ -23,6 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.ray_routers import power_of_two, prefix_affinity
+from benchmarks.replica_choice_live import CHOICES, NUM_CLIENTS, live_table, measure
+from benchmarks.replica_choice_live import NUM_REPLICAS as LIVE_REPLICAS
 from benchmarks.replica_simulation import Chooser, Engine, Replica, Request, simulate
 from benchmarks.report import RESULTS, Conditions, save
 from benchmarks.traces import BLOCK_TOKENS, TracesMissing, Turn, turns
@@ -38,7 +40,7 @@ GOSSIP_S = (0.05, 0.5)
 # The share of requests that come first and are not scored: caches are empty then.
 WARM_UP_SHARE = 0.1
 NUM_REPLICAS = 8
-OURS, PREFIX, POWER_OF_TWO = "raymux", "Ray's prefix router", "power of two"
+OURS, PREFIX, POWER_OF_TWO, ALL_KNOWING = "raymux", "Ray's prefix router", "power of two", "all-knowing"
 TARGETS = {PREFIX: 0.70, POWER_OF_TWO: 0.45}
 
 
@@ -128,7 +130,7 @@ CONTENDERS: dict[str, ChooserOf] = {
         num_gateways, replicas, imbalanced_threshold=20
     ),
     OURS: Gateways,
-    "all-knowing": lambda _, __, replicas: AllKnowing(replicas),
+    ALL_KNOWING: lambda _, __, replicas: AllKnowing(replicas),
 }
 
 
@@ -174,6 +176,7 @@ def main(arguments: list[str]) -> int:
         for num_gateways in options.gateways
         for seed in options.seeds
         for contender in CONTENDERS
+        if contender != ALL_KNOWING or num_gateways == options.gateways[0]
     ]
     try:
         load_turns(options.traces)
@@ -183,16 +186,16 @@ def main(arguments: list[str]) -> int:
     # Forked, so that all have the trace; nothing has been started that a fork would break.
     with ProcessPoolExecutor(mp_context=get_context("fork")) as pool:
         samples = list(pool.map(_run, cases))
-    text = "\n\n".join(
-        [
-            "# Replica choice",
-            f"{conditions.text()}. {len(load_turns(options.traces)):,} requests on {NUM_REPLICAS} simulated replicas of"
-            f" {engine.prefill_tokens_per_s:,.0f} prompt tokens/s and {engine.kv_tokens:,} tokens of KV cache each.",
-            table(samples),
-            _cost_text(),
-        ]
+    live = [] if options.no_live else [measure(choice, options.port) for choice in CHOICES]
+    head = (
+        f"{conditions.text()}. {len(load_turns(options.traces)):,} requests on {NUM_REPLICAS} simulated replicas of"
+        f" {engine.prefill_tokens_per_s:,.0f} prompt tokens/s and {engine.kv_tokens:,} tokens of KV cache each."
     )
-    save(options.results, "replica_choice", text + "\n", conditions, samples)
+    parts = ["# Replica choice", head, table(samples), _cost_text()]
+    if live:
+        parts += [f"Live, {NUM_CLIENTS} conversations at once on {LIVE_REPLICAS} emulated replicas:", live_table(live)]
+    text = "\n\n".join(parts)
+    save(options.results, "replica_choice", text + "\n", conditions, [*samples, *live])
     print(text)
     print(f"took {time.monotonic() - started_s:.0f} s")
     return 0
@@ -205,6 +208,8 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--gateways", type=int, nargs="+", default=[1, 2, 4], help="numbers of gateways")
     parser.add_argument("--kv-tokens", type=int, default=Engine().kv_tokens, help="KV cache of a replica")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="the table shows means over them")
+    parser.add_argument("--no-live", action="store_true", help="leave out the part with a running raymux")
+    parser.add_argument("--port", type=int, default=8214, help="port of the live part")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for replica_choice.md")
     return parser.parse_args(arguments)
 
@@ -253,8 +258,9 @@ def table(samples: list[Sample]) -> str:
     groups = sorted({(sample.load_ratio, sample.num_gateways) for sample in samples})
     for load_ratio, num_gateways in groups:
         group = [sample for sample in samples if (sample.load_ratio, sample.num_gateways) == (load_ratio, num_gateways)]
-        means = {name: _mean(group, name, "mean_s") for name in CONTENDERS}
-        for name in CONTENDERS:
+        names = {sample.contender for sample in group}
+        means = {name: _mean(group, name, "mean_s") for name in CONTENDERS if name in names}
+        for name in means:
             ratios = [_ratio(means[name] / means[other], name, target) for other, target in TARGETS.items()]
             figures = [f"{_mean(group, name, field):.2f}" for field in ("p50_s", "p99_s")]
             cells = [f"{load_ratio:.0%}", str(num_gateways), name, f"{means[name]:.2f}", *ratios, *figures]

@@ -53,6 +53,15 @@ class EmulatedEngine(Settings):
         default=5.0, ge=0, le=10_000, description="Time from one token to the next, milliseconds."
     )
     prefill_ms: float = Field(default=0.0, ge=0, le=60_000, description="Time to the first token, milliseconds.")
+    prefill_tokens_per_s: float | None = Field(
+        default=None,
+        gt=0,
+        le=10_000_000,
+        description="Tokens of prompts computed in a second, one prompt after the other; null for no time at all.",
+    )
+    prefix_cache_tokens: int = Field(
+        default=0, ge=0, le=10_000_000, description="Tokens of prompts that are kept and not computed again."
+    )
     start_s: float = Field(default=0.0, ge=0, le=600, description="Time the engine takes to start, seconds.")
     fail_start: str = Field(default="", max_length=200, description="When set, every start fails with this reason.")
     sleep_s: float = Field(default=0.0, ge=0, le=600, description="Time the engine takes to go to sleep, seconds.")

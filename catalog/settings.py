@@ -172,6 +172,11 @@ class GatewaySettings(Settings):
         description="Longest time from sending a stream to a replica to its first token. A replica that takes longer"
         " is taken to hang: it is left alone for a while, and the request goes to another one.",
     )
+    replica_choice: Literal["first_token", "least_load"] = Field(
+        default="first_token",
+        description="Which of several replicas gets a prompt: `first_token`, the one that should begin to answer first,"
+        " or `least_load`, the one with the fewest requests, whatever its prefix cache holds.",
+    )
     keys: tuple[ApiKeySettings, ...] = Field(
         default=(),
         max_length=100_000,

@@ -26,6 +26,7 @@ from catalog.errors import InvalidRequest
 from catalog.models import EmulatedEngine
 from catalog.replicas import StartStep
 from deployments.engine.base import EngineLoad, current_tokens
+from deployments.engine.emulated_prefill import EmulatedPrefill
 
 WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 DEFAULT_MAX_TOKENS = 16
@@ -40,6 +41,7 @@ class EmulatedEngineServer:
         self._served_name = served_name
         self._adapters: set[str] = set()
         self._running = 0
+        self._prefill = EmulatedPrefill(settings.prefill_tokens_per_s, settings.prefix_cache_tokens)
         self._alive = False
         self._is_asleep = False
         self._app = Starlette(
@@ -91,7 +93,8 @@ class EmulatedEngineServer:
             journal.write(json.dumps(entry) + "\n")
 
     def load(self) -> EngineLoad:
-        return EngineLoad(running=self._running)
+        waiting = self._prefill.num_waiting
+        return EngineLoad(self._running - waiting, waiting, kv_capacity_tokens=self._settings.prefix_cache_tokens)
 
     def is_alive(self) -> bool:
         return self._alive
@@ -137,25 +140,27 @@ class EmulatedEngineServer:
         if not isinstance(options, dict):
             return JSONResponse(InvalidRequest("stream_options must be an object", param="stream_options").body(), 400)
         model = body.get("model") or self._served_name
-        prompt_tokens = len(json.dumps(body.get("messages") or body.get("prompt") or "").split())
+        prompt = json.dumps(body.get("messages") or body.get("prompt") or "").split()
         head = {"id": f"emulated-{time.time_ns():x}", "created": int(time.time()), "model": model}
-        usage = {
-            "prompt_tokens": prompt_tokens, "completion_tokens": num_tokens, "total_tokens": prompt_tokens + num_tokens,
+        usage: dict[str, Any] = {
+            "prompt_tokens": len(prompt), "completion_tokens": num_tokens, "total_tokens": len(prompt) + num_tokens,
         }  # fmt: skip
+        words = self._words(num_tokens, model, prompt, usage)
         if body.get("stream"):
             head["object"] = "chat.completion.chunk" if kind == "chat.completion" else kind
             told_usage = usage if options.get("include_usage") else None
-            events = self._events(head, part, num_tokens, prompt_tokens, told_usage)
+            events = self._events(head, part, num_tokens, words, told_usage)
             return StreamingResponse(events, media_type="text/event-stream")
-        text = "".join([word async for word in self._words(num_tokens, prompt_tokens)])
+        async with aclosing(words):
+            text = "".join([word async for word in words])
         choice: dict[str, Any] = {"index": 0, **whole(text), "logprobs": None, "finish_reason": "length"}
         return JSONResponse({**head, "object": kind, "choices": [choice], "usage": usage})
 
     async def _events(
-        self, head: dict, part: Callable[[str], dict], num_tokens: int, prompt_tokens: int, usage: dict | None
+        self, head: dict, part: Callable[[str], dict], num_tokens: int, words: AsyncGenerator[str], usage: dict | None
     ) -> AsyncIterator[bytes]:
         left = num_tokens
-        async with aclosing(self._words(num_tokens, prompt_tokens)) as words:
+        async with aclosing(words):
             async for word in words:
                 left -= 1
                 choice = {"index": 0, **part(word), "finish_reason": None if left else "length"}
@@ -164,15 +169,23 @@ class EmulatedEngineServer:
             yield _event({**head, "choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
 
-    async def _words(self, num_tokens: int, prompt_tokens: int) -> AsyncGenerator[str]:
-        """The tokens, each at its time: late ones are not followed by later ones still."""
+    async def _words(self, num_tokens: int, model: str, prompt: list[str], usage: dict) -> AsyncGenerator[str]:
+        """The tokens, each at its time: late ones are not followed by later ones still.
+
+        Before the first one `usage` gets what of the prompt was in the cache, if there is one.
+        """
         count = current_tokens.get()
         if count is not None:
-            count.prompt_tokens = prompt_tokens
+            count.prompt_tokens = len(prompt)
         loop = asyncio.get_running_loop()
-        due_s = loop.time() + self._settings.prefill_ms / 1000
         self._running += 1
         try:
+            if self._prefill.is_emulated:
+                cached_tokens = await self._prefill.compute(model, prompt)
+                usage["prompt_tokens_details"] = {"cached_tokens": cached_tokens}
+                if count is not None:
+                    count.cached_tokens = cached_tokens
+            due_s = loop.time() + self._settings.prefill_ms / 1000
             for index in range(num_tokens):
                 due_s += self._settings.token_interval_ms / 1000
                 if (wait_s := due_s - loop.time()) > 0:

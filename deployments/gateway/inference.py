@@ -68,7 +68,7 @@ class Inference:
             self._endpoint, target, eligible(target, shapes), bool(shapes), body, headers, wish.stream, exchange, reply
         )
         generates = self._endpoint.task is Task.GENERATE
-        if generates:
+        if generates and self._settings().replica_choice == "first_token":
             job.prompt = Prompt(wish.fields, exchange.caller.tenant, is_stream=wish.stream)
         tokens = estimate_tokens(len(body), wish.max_tokens if generates else 0)
         async with self._departure.in_time(), self._limits.taken(exchange, self._endpoint.path, tokens):

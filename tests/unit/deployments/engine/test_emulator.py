@@ -120,3 +120,21 @@ async def test_it_fails_to_start_when_told_to() -> None:
 )
 async def test_what_vllm_refuses_it_refuses_too(client: httpx.AsyncClient, path: str, body: dict) -> None:
     assert (await client.post(path, json=body)).status_code == 400
+
+
+async def test_a_prompt_that_was_computed_is_not_computed_again_and_the_usage_says_so() -> None:
+    cached = engine(prefix_cache_tokens=1000)
+    body = {"messages": [{"role": "user", "content": "word " * 100}], "max_tokens": 1}
+    count = TokenCount()
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(cached.app), base_url="http://engine") as client:
+        replies = [(await client.post("/v1/chat/completions", json=body)).json() for _ in range(2)]
+        token = current_tokens.set(count)
+        try:
+            streamed = {**body, "stream": True, "stream_options": {"include_usage": True}}
+            *_, usage, _ = events((await client.post("/v1/chat/completions", json=streamed)).text)
+        finally:
+            current_tokens.reset(token)
+    told = [each["usage"]["prompt_tokens_details"]["cached_tokens"] for each in (*replies, json.loads(usage))]
+    assert told == [0, 96, 96]
+    assert count.cached_tokens == 96
+    assert cached.load().kv_capacity_tokens == 1000

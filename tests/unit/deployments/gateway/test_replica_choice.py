@@ -64,6 +64,14 @@ async def test_one_replica_costs_no_hashing(gateway: GatewayUnderTest, monkeypat
     assert reply.status_code == 200
 
 
+async def test_an_operator_can_have_the_least_loaded_replica_chosen(gateway: GatewayUnderTest) -> None:
+    gateway.settings = gateway.settings.model_copy(update={"replica_choice": "least_load"})
+    await gateway.publish(report("r1"), report("r2"))
+    for turn in range(1, 5):
+        await gateway.chat(messages=talk("a", turn))
+    assert replicas(gateway)[0] == replicas(gateway)[2] != replicas(gateway)[1] == replicas(gateway)[3]
+
+
 async def test_a_full_replica_gets_no_conversation_while_another_has_room(gateway: GatewayUnderTest) -> None:
     await gateway.publish(report("r1"), report("r2"))
     await gateway.chat(messages=talk("a", 1))
