@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.ray_routers import power_of_two, prefix_affinity
 from benchmarks.replica_choice_live import CHOICES, NUM_CLIENTS, live_table, measure
 from benchmarks.replica_choice_live import NUM_REPLICAS as LIVE_REPLICAS
 from benchmarks.replica_simulation import Chooser, Engine, Replica, Request, simulate
@@ -122,12 +121,19 @@ class AllKnowing:
     def reported(self, replica: Replica, now_s: float) -> None: ...
 
 
+def _ray(name: str, num_gateways: int, replicas: list[Replica], **options: float) -> Chooser:
+    # Imported late: it takes a second, and changes how Ray logs.
+    from benchmarks import ray_routers
+
+    return getattr(ray_routers, name)(num_gateways, replicas, **options)
+
+
 ChooserOf = Callable[[int, Engine, list[Replica]], Chooser]
 CONTENDERS: dict[str, ChooserOf] = {
-    POWER_OF_TWO: lambda num_gateways, _, replicas: power_of_two(num_gateways, replicas),
-    PREFIX: lambda num_gateways, _, replicas: prefix_affinity(num_gateways, replicas),
-    f"{PREFIX}, imbalanced_threshold 20": lambda num_gateways, _, replicas: prefix_affinity(
-        num_gateways, replicas, imbalanced_threshold=20
+    POWER_OF_TWO: lambda num_gateways, _, replicas: _ray("power_of_two", num_gateways, replicas),
+    PREFIX: lambda num_gateways, _, replicas: _ray("prefix_affinity", num_gateways, replicas),
+    f"{PREFIX}, imbalanced_threshold 20": lambda num_gateways, _, replicas: _ray(
+        "prefix_affinity", num_gateways, replicas, imbalanced_threshold=20
     ),
     OURS: Gateways,
     ALL_KNOWING: lambda _, __, replicas: AllKnowing(replicas),

@@ -14,7 +14,7 @@ from catalog.replicas import ReplicaReport
 from router.prefill import PrefillCost, PrefillQueue, Ticket
 from router.prefixes import HASH_BYTES, HeldPrefixes, Prefix
 
-# Hashes remembered over all replicas; each takes about 200 bytes.
+# Hashes remembered over all replicas; each takes about 160 bytes.
 MAX_HASHES = 200_000
 # What a replica whose engine says nothing of its KV cache is taken to hold.
 ASSUMED_KV_TOKENS = 200_000
