@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-import aiohttp
-from yarl import URL
-
 from catalog.catalog import AdapterSpec
 from catalog.errors import EmptyResponse, UpstreamError
 from catalog.replicas import ReplicaReport
 from deployments.gateway.exchange import EVENT_STREAM, Exchange, Reply
+from deployments.gateway.replica_http import BrokenOff, Connection, NotConnected, ReplicaHttp
 from deployments.gateway.upstream_errors import from_engine
 from deployments.wire import (
     ADAPTER_HEADER,
@@ -49,19 +47,13 @@ class ReplicaGone(ReplicaUnavailable, OSError):
 
 
 class Relay:
-    """Pooled connections to replicas."""
+    """Relays requests to replicas over pooled connections."""
 
     def __init__(self, connect_timeout_s: float) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60, use_dns_cache=False),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout_s),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            skip_auto_headers=("user-agent", "accept-encoding"),
-        )
+        self._http = ReplicaHttp(connect_timeout_s)
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._http.close()
 
     async def send(
         self,
@@ -81,50 +73,46 @@ class Relay:
         engine abort the request. `patience` is how long the reply may take to begin; what follows takes as long as it
         takes.
         """
-        url = URL(f"http://{replica.address}{path}", encoded=True)
+        forwarded = _headers(replica, headers, adapter, exchange)
         try:
-            response = await self._session.post(
-                url, data=body, headers=_headers(replica, headers, adapter, exchange), allow_redirects=False
-            )
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
-            was_sent = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
-            raise ReplicaGone(was_sent=was_sent) from error
-        patience.reschedule(None)
-        try:
-            await self._pass_on(response, exchange, reply)
-        except (aiohttp.ClientError, asyncio.IncompleteReadError) as error:
+            async with self._http.request(b"POST", replica.address, path, forwarded, body) as response:
+                patience.reschedule(None)
+                await _pass_on(response, exchange, reply)
+        except NotConnected as error:
+            raise ReplicaGone from error
+        except BrokenOff as error:
             if exchange.first_byte_ms is None:
                 raise ReplicaGone(was_sent=True) from error
             raise UpstreamError("The engine went away in the middle of its reply; try again.") from error
-        finally:
-            # Returns the connection to the pool after a whole reply, and closes it after a part of one.
-            response.release() if response.content.at_eof() else response.close()
 
     async def metrics(self, replica: ReplicaReport) -> str:
         """What the engine's own server tells at `/metrics`; empty where it has no such path. Raises ReplicaGone."""
-        url = URL(f"http://{replica.address}{METRICS_PATH}", encoded=True)
-        headers = {SECRET_HEADER.decode(): replica.secret}
-        timeout = aiohttp.ClientTimeout(total=METRICS_TIMEOUT_S)
+        headers = {SECRET_HEADER: replica.secret.encode()}
         try:
-            async with self._session.get(url, headers=headers, timeout=timeout, allow_redirects=False) as response:
-                return await response.text() if response.status == 200 else ""
-        except (aiohttp.ClientError, TimeoutError) as error:
+            async with (
+                asyncio.timeout(METRICS_TIMEOUT_S),
+                self._http.request(b"GET", replica.address, METRICS_PATH, headers) as response,
+            ):
+                body = await _read(response)
+                return body.decode(errors="replace") if response.status == 200 else ""
+        except (OSError, TimeoutError) as error:
             raise ReplicaGone from error
 
-    async def _pass_on(self, response: aiohttp.ClientResponse, exchange: Exchange, reply: Reply) -> None:
-        if response.status >= 400:
-            if (why := response.headers.get(RETRY_HEADER.decode())) is not None:
-                raise ReplicaDraining if why == DRAINING.decode() else ReplicaGone(was_sent=True)
-            raise from_engine(response.status, await _read_error(response.content))
-        if response.content_type == "text/event-stream":
-            await _stream(response, exchange, reply)
-        else:
-            await _whole(response, exchange, reply)
+
+async def _pass_on(response: Connection, exchange: Exchange, reply: Reply) -> None:
+    if response.status >= 400:
+        if (why := response.headers.get(RETRY_HEADER)) is not None:
+            raise ReplicaDraining if why == DRAINING else ReplicaGone(was_sent=True)
+        raise from_engine(response.status, await _read(response, MAX_ERROR_BYTES))
+    if response.headers.get(b"content-type", b"").startswith(b"text/event-stream"):
+        await _stream(response, exchange, reply)
+    else:
+        await _whole(response, exchange, reply)
 
 
-async def _stream(response: aiohttp.ClientResponse, exchange: Exchange, reply: Reply) -> None:
+async def _stream(response: Connection, exchange: Exchange, reply: Reply) -> None:
     is_empty = True
-    async for chunk in response.content.iter_any():
+    while chunk := await response.read():
         chunk, usage = strip_trailer(chunk)
         if usage is not None:
             exchange.usage = usage
@@ -138,34 +126,35 @@ async def _stream(response: aiohttp.ClientResponse, exchange: Exchange, reply: R
     await reply.end()
 
 
-async def _read_error(content: aiohttp.StreamReader) -> bytes:
-    """The body of an error, at most 64 KiB of it."""
-    body = b""
-    while len(body) < MAX_ERROR_BYTES and (chunk := await content.read(MAX_ERROR_BYTES - len(body))):
-        body += chunk
-    return body
+async def _read(response: Connection, max_bytes: int | None = None) -> bytes:
+    """The body, or what has come of it once that is `max_bytes`; no more than these."""
+    pieces, num_bytes = [], 0
+    while (max_bytes is None or num_bytes < max_bytes) and (piece := await response.read()):
+        pieces.append(piece)
+        num_bytes += len(piece)
+    return b"".join(pieces)[:max_bytes]
 
 
-async def _whole(response: aiohttp.ClientResponse, exchange: Exchange, reply: Reply) -> None:
-    body = await response.content.read()
+async def _whole(response: Connection, exchange: Exchange, reply: Reply) -> None:
+    body = await _read(response)
     if not body:
         raise EmptyResponse("The engine answered without content; try again.")
-    usage = response.headers.get(USAGE_HEADER.decode())
+    usage = response.headers.get(USAGE_HEADER)
     if usage is not None:
-        exchange.usage = decode_usage(usage.encode())
-    await reply.begin(response.status, response.headers.get("content-type", "application/json").encode(), len(body))
+        exchange.usage = decode_usage(usage)
+    await reply.begin(response.status, response.headers.get(b"content-type", b"application/json"), len(body))
     await reply.end(body)
 
 
 def _headers(
     replica: ReplicaReport, headers: Mapping[bytes, bytes], adapter: AdapterSpec | None, exchange: Exchange
-) -> dict[str, str]:
-    forwarded = {name.decode(): headers[name].decode("latin-1") for name in _FORWARDED if name in headers}
-    forwarded["content-type"] = "application/json"
-    forwarded[SECRET_HEADER.decode()] = replica.secret
-    forwarded[REQUEST_ID_HEADER.decode()] = exchange.request_id
+) -> dict[bytes, bytes]:
+    forwarded = {name: headers[name] for name in _FORWARDED if name in headers}
+    forwarded[b"content-type"] = b"application/json"
+    forwarded[SECRET_HEADER] = replica.secret.encode()
+    forwarded[REQUEST_ID_HEADER] = exchange.request_id.encode()
     if exchange.span is not None:
-        forwarded["traceparent"] = exchange.span.traceparent()
+        forwarded[b"traceparent"] = exchange.span.traceparent().encode()
     if adapter is not None:
-        forwarded[ADAPTER_HEADER.decode()] = encode_adapter(adapter).decode()
+        forwarded[ADAPTER_HEADER] = encode_adapter(adapter)
     return forwarded

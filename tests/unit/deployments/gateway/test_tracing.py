@@ -152,7 +152,8 @@ async def test_the_engine_s_spans_hang_below_the_attempt_s(gateway: GatewayUnder
 
     async def engine(reply: Reply) -> None:
         replica: ReplicaReport = report("r1")
-        seen.append(_headers(replica, {b"traceparent": b"the client's"}, None, reply._exchange)["traceparent"])
+        told = _headers(replica, {b"traceparent": b"the client's"}, None, reply._exchange)
+        seen.append(told[b"traceparent"].decode())
         await reply.whole(200, {})
 
     gateway.relay.script = [engine]
