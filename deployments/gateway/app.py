@@ -25,20 +25,22 @@ from router.endpoints import ENDPOINTS
 def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIApp:
     """The app; every path works with and without its `/v1`."""
     fleet = services.fleet
-    routes: list[GuardedRoute] = [*Operations(services).routes()]
+    endpoints = {endpoint.path: Inference(endpoint, services) for endpoint in ENDPOINTS}
+    # A router tries one route after the other, so the busiest come first.
+    routes = [_inference(path, path, app) for path, app in endpoints.items()]
+    routes += Operations(services).routes()
     webhooks = Webhooks(fleet, services.webhook_secrets)
     for resource in (Models(fleet, services.providers), Warmups(fleet), Gpus(fleet), webhooks):
         routes += [*resource.routes("/v1"), *resource.routes("")]
-    endpoints = {endpoint.path: Inference(endpoint, services) for endpoint in ENDPOINTS}
     routes += Older(endpoints, Models(fleet, services.providers)).routes()
-    for path, app in endpoints.items():
-        routes += [
-            GuardedRoute(each, app, methods=["POST"], access=Access.KEY, inference=path)
-            for each in (path, path.removeprefix("/v1"))
-        ]
+    routes += [_inference(path.removeprefix("/v1"), path, app) for path, app in endpoints.items()]
     routes.append(GuardedRoute("/metrics", FleetMetrics(fleet, services.metrics), methods=["GET"]))
     routes.append(GuardedRoute("/metrics/engines", EngineMetrics(fleet, services.relay), methods=["GET"]))
     routes.append(GuardedRoute("/openapi.json", OpenApi(routes), methods=["GET"], access=Access.PUBLIC))
     # A bare router: the envelope renders every error, so Starlette's own handling of them is left out.
     router = Router(routes=routes, redirect_slashes=False)
     return Envelope(Guard(router, services), services.metrics, services.tracing, adds_request_id=not under_serve)
+
+
+def _inference(path: str, endpoint: str, app: Inference) -> GuardedRoute:
+    return GuardedRoute(path, app, methods=["POST"], access=Access.KEY, inference=endpoint)
