@@ -17,6 +17,8 @@ ADAPTER_HEADER = b"x-raymux-adapter"
 USAGE_HEADER = b"x-raymux-usage"
 RETRY_HEADER = b"x-raymux-retry"
 REQUEST_ID_HEADER = b"x-request-id"
+# Requests that the gateway has under way, this one included, whichever replicas they are in.
+ONGOING_HEADER = b"x-raymux-ongoing"
 # Values of RETRY_HEADER: the replica took no part of the request, or lost its engine before the first byte.
 DRAINING = b"draining"
 ENGINE_DIED = b"engine died"

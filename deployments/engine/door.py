@@ -26,6 +26,7 @@ from deployments.wire import (
     DRAINING,
     ENGINE_DIED,
     METRICS_PATH,
+    ONGOING_HEADER,
     RETRY_HEADER,
     SECRET_HEADER,
     USAGE_HEADER,
@@ -58,11 +59,13 @@ class AlwaysAwake:
 class Tally:
     """Requests inside the replica, and since when there have been none (monotonic seconds).
 
-    `used_at_s` is when a request last came or went, seconds since the epoch; 0 for never.
+    `used_at_s` is when a request last came or went, seconds since the epoch; 0 for never. `ongoing_in_gateway` counts
+    what a gateway had under way, here and elsewhere, when it sent its last request here.
     """
 
     def __init__(self) -> None:
         self.running = 0
+        self.ongoing_in_gateway = 0
         self.used_at_s = 0.0
         self.restart_idle_time()
         self._empty = asyncio.Event()
@@ -91,6 +94,11 @@ class Tally:
     def idle_s(self) -> float:
         """Seconds without a request; 0 while one runs."""
         return 0.0 if self.running else time.monotonic() - self.idle_since_s
+
+    @property
+    def write_interval_s(self) -> float:
+        """Least seconds between two writes of a stream: the busier of replica and gateway needs the rest."""
+        return write_interval_s(max(self.running, self.ongoing_in_gateway))
 
     async def wait_empty(self) -> None:
         """Return once no request runs."""
@@ -128,6 +136,7 @@ class Door:
         elif self.draining:
             await _refuse(send, 503, DRAINING, retry=True)
         else:
+            self._tally.ongoing_in_gateway = int(headers.get(ONGOING_HEADER, b"0"))
             with self._tally.one():
                 await self._take_turn(scope, receive, send, headers.get(ADAPTER_HEADER))
 
@@ -224,7 +233,7 @@ class CountedSend:
         if not body.get("more_body", False):
             start = {**start, "headers": [*start["headers"], (USAGE_HEADER, encode_usage(self._usage()))]}
         elif dict(start["headers"]).get(b"content-type", b"").startswith(b"text/event-stream"):
-            self._events = MergedSend(self._send, lambda: write_interval_s(self._tally.running))
+            self._events = MergedSend(self._send, lambda: self._tally.write_interval_s)
         await self._send(start)
 
     def _usage(self) -> Usage:

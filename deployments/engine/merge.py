@@ -12,15 +12,16 @@ from collections.abc import Callable
 
 from starlette.types import Message, Send
 
-# What one running request adds to the time between two writes of a stream. Chosen so that up to 8 streams of a token
-# every 5 ms keep their own pace, and about three events share a write at 64 (benchmarks/results/gateway.md).
-INTERVAL_PER_REQUEST_S = 0.0002
-# Above it readers would see the text come in jerks.
-MAX_INTERVAL_S = 0.02
+# What one running request adds to the time between two writes of a stream: 3,300 writes a second, however many streams
+# there are. Up to 16 streams of a token every 5 ms keep their own pace, and four events share a write at 64
+# (benchmarks/results/gateway.md).
+INTERVAL_PER_REQUEST_S = 0.0003
+# 25 writes a second. Above it readers would see the text come in jerks.
+MAX_INTERVAL_S = 0.04
 
 
 def write_interval_s(num_running: int) -> float:
-    """Least seconds between two writes of a stream while that many requests run in the replica; at most 0.02."""
+    """Least seconds between two writes of a stream while that many requests run; at most 0.04."""
     return min(MAX_INTERVAL_S, num_running * INTERVAL_PER_REQUEST_S)
 
 

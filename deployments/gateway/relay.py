@@ -15,6 +15,7 @@ from deployments.wire import (
     ADAPTER_HEADER,
     DRAINING,
     METRICS_PATH,
+    ONGOING_HEADER,
     REQUEST_ID_HEADER,
     RETRY_HEADER,
     SECRET_HEADER,
@@ -51,6 +52,7 @@ class Relay:
 
     def __init__(self, connect_timeout_s: float) -> None:
         self._http = ReplicaHttp(connect_timeout_s)
+        self._num_ongoing = 0
 
     async def close(self) -> None:
         await self._http.close()
@@ -73,7 +75,8 @@ class Relay:
         engine abort the request. `patience` is how long the reply may take to begin; what follows takes as long as it
         takes.
         """
-        forwarded = _headers(replica, headers, adapter, exchange)
+        self._num_ongoing += 1
+        forwarded = _headers(replica, headers, adapter, exchange, self._num_ongoing)
         try:
             async with self._http.request(b"POST", replica.address, path, forwarded, body) as response:
                 patience.reschedule(None)
@@ -84,6 +87,8 @@ class Relay:
             if exchange.first_byte_ms is None:
                 raise ReplicaGone(was_sent=True) from error
             raise UpstreamError("The engine went away in the middle of its reply; try again.") from error
+        finally:
+            self._num_ongoing -= 1
 
     async def metrics(self, replica: ReplicaReport) -> str:
         """What the engine's own server tells at `/metrics`; empty where it has no such path. Raises ReplicaGone."""
@@ -147,12 +152,17 @@ async def _whole(response: Connection, exchange: Exchange, reply: Reply) -> None
 
 
 def _headers(
-    replica: ReplicaReport, headers: Mapping[bytes, bytes], adapter: AdapterSpec | None, exchange: Exchange
+    replica: ReplicaReport,
+    headers: Mapping[bytes, bytes],
+    adapter: AdapterSpec | None,
+    exchange: Exchange,
+    num_ongoing: int = 1,
 ) -> dict[bytes, bytes]:
     forwarded = {name: headers[name] for name in _FORWARDED if name in headers}
     forwarded[b"content-type"] = b"application/json"
     forwarded[SECRET_HEADER] = replica.secret.encode()
     forwarded[REQUEST_ID_HEADER] = exchange.request_id.encode()
+    forwarded[ONGOING_HEADER] = b"%d" % num_ongoing
     if exchange.span is not None:
         forwarded[b"traceparent"] = exchange.span.traceparent().encode()
     if adapter is not None:

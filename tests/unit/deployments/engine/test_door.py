@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +13,7 @@ from catalog.catalog import AdapterSpec
 from catalog.errors import AdapterRejected
 from deployments.engine.base import current_tokens
 from deployments.engine.door import CountedSend, Door, Tally
+from deployments.engine.merge import write_interval_s
 from deployments.wire import Usage, decode_usage, encode_adapter, strip_trailer
 from tests.unit.builders import Client, Sent, adapter, http_scope
 
@@ -285,3 +286,16 @@ async def test_a_stream_whose_engine_dies_goes_on_to_its_error() -> None:
     sent = await enter(Door(App(stream=True), SECRET, None, Tally(), is_alive=lambda: next(alive, False)), request())
     assert sent.status == 200
     assert b"data: 1" in sent.body
+
+
+async def test_writes_are_as_far_apart_as_the_busier_of_replica_and_gateway_needs() -> None:
+    tally = Tally()
+    door = Door(App(), SECRET, None, tally)
+    await enter(door, request(x_raymux_ongoing="50"))
+    assert tally.write_interval_s == write_interval_s(50)
+    with ExitStack() as running:
+        for _ in range(60):
+            running.enter_context(tally.one())
+        assert tally.write_interval_s == write_interval_s(60)
+    await enter(door, request(x_raymux_ongoing="1"))
+    assert tally.write_interval_s == write_interval_s(1)

@@ -115,11 +115,24 @@ async def test_the_replica_gets_the_body_as_it_is_and_no_header_but_those_it_nee
     assert received["x-raymux-secret"] == "s3cret"
     assert decode_adapter(received["x-raymux-adapter"].encode()) == adapter()
     assert received["x-request-id"] == "req-1"
+    assert received["x-raymux-ongoing"] == "1"
     assert received["traceparent"] == "00-ab-cd-01"
     assert set(received) == {
         "", "host", "accept", "traceparent", "content-type", "content-length", "x-raymux-secret", "x-raymux-adapter",
-        "x-request-id",
+        "x-request-id", "x-raymux-ongoing",
     }  # fmt: skip
+
+
+async def test_a_replica_learns_how_many_requests_its_gateway_has_under_way(relay: Relay) -> None:
+    async with Replica(silence) as busy, Replica(whole(b"{}")) as replica:
+        waiting = [asyncio.create_task(Sending().to(relay, busy.report)) for _ in range(2)]
+        await until(lambda: len(busy.requests) == 2)
+        await Sending().to(relay, replica.report)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await Sending().to(relay, replica.report)
+    assert [headers["x-raymux-ongoing"] for headers, _ in replica.requests] == ["3", "1"]
 
 
 async def test_connections_are_used_again_after_a_whole_reply(relay: Relay) -> None:
