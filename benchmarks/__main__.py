@@ -5,8 +5,16 @@ from __future__ import annotations
 import sys
 
 from benchmarks import (
-    autoscaling, cold_start, gateway, gateways, policy_tick, replica_choice, settings, vllm_server, zipf,
-)  # fmt: skip
+    autoscaling,
+    cold_start,
+    gateway,
+    gateways,
+    policy_tick,
+    replica_choice,
+    settings,
+    vllm_server,
+    zipf,
+)
 
 BENCHMARKS = {
     "gateway": gateway.main,
