@@ -16,11 +16,26 @@ from pathlib import Path
 
 from benchmarks.environments import EnvironmentFailed
 from benchmarks.peers import PEERS
-from benchmarks.report import RESULTS, Conditions, Sample, write
+from benchmarks.report import RESULTS, Conditions, Sample, Target, requests_ratio, write
 from benchmarks.servers import Server, ServerFailed, bare, raymux
 from benchmarks.turns import Plan, measure
 
 STREAMS = (1, 8, 32, 64, 256)
+TARGETS = (
+    Target("requests/s at 64 streams, of bare", 64, 0.98, requests_ratio, is_least=True),
+    Target(
+        "TTFT p50 at 64 streams above bare, ms",
+        64,
+        4.0,
+        lambda ours, bare: ours.load.ttft_p50_ms - bare.load.ttft_p50_ms,
+    ),
+    Target(
+        "CPU at 64 streams above bare, ms a request",
+        64,
+        2.5,
+        lambda ours, bare: ours.cpu_ms_per_request - bare.cpu_ms_per_request,
+    ),
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -41,8 +56,11 @@ def main(arguments: list[str]) -> int:
     except ServerFailed as error:
         print(error, file=sys.stderr)
         return 1
-    name = "gateway_unstreamed" if options.unstreamed else "gateway"
-    print(write(conditions, samples, options.results, name, missing))
+    name, title = "gateway", "The way through the gateway"
+    if options.unstreamed:
+        name, title = f"{name}_unstreamed", f"{title}, unstreamed"
+    wanted = () if options.unstreamed else TARGETS
+    print(write(conditions, samples, options.results, name, title, wanted=wanted, missing=missing))
     return 1 if any(sample.load.errors for sample in samples) else 0
 
 
