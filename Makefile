@@ -12,7 +12,8 @@ PY := .venv/bin/python
 TEST_ORDER := $(wildcard $(addprefix tests/,unit integration gpus faults engine conformance bad_input))
 TESTS = $(TEST_ORDER) $(filter-out $(TEST_ORDER) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
-.PHONY: help install serve test test-unit faults check fmt bench bench-autoscaling demo-models lock clean
+.PHONY: help install serve test test-unit faults check fmt bench bench-autoscaling bench-cold-start bench-settings \
+	demo-models lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r target text; do printf '  make %-17s %s\n' "$$target" "$$text"; done
@@ -46,11 +47,17 @@ fmt: install ## format the code and mend what ruff can mend
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: install ## run the benchmarks
+bench: install ## run the suite of benchmarks (under 25 minutes), or the one that ARGS names
 	$(PY) -m benchmarks $(ARGS)
 
 bench-autoscaling: install ## replay the traces through the scaling policies
 	$(PY) -m benchmarks autoscaling $(ARGS)
+
+bench-cold-start: install ## time the first token of cold models
+	$(PY) -m benchmarks cold_start $(ARGS)
+
+bench-settings: install ## measure what an operator's settings move
+	$(PY) -m benchmarks settings $(ARGS)
 
 demo-models: install ## train the embedded demo models again
 	$(PY) -m models.train_demo_chat $(ARGS)
@@ -60,14 +67,16 @@ UV := .cache/uv/bin/uv
 UV_VERSION := 0.13.8
 # uv does not read pip's configuration, where a local copy of torch's CPU build may be named.
 PIP_FIND_LINKS ?= $(shell python3 -m pip config get global.find-links 2>/dev/null)
-COMPILE = $(UV) pip compile pyproject.toml --quiet --generate-hashes --no-annotate --custom-compile-command "make lock" \
+COMPILE = $(UV) pip compile --quiet --generate-hashes --no-annotate --custom-compile-command "make lock" \
 	--python-version 3.11 --python-platform x86_64-manylinux_2_31 --only-binary :all: --no-python-downloads \
 	--index-strategy unsafe-best-match $(addprefix --extra-index-url ,$(PIP_EXTRA_INDEX_URL)) $(if $(UPGRADE),--upgrade)
 
 lock: $(UV) ## solve the lock files again, keeping pins that still fit; UPGRADE=1 takes the newest
-	$(COMPILE) --extra cpu --extra train --extra bench --extra test --extra dev --excludes requirements/cpu-excludes.txt \
+	$(COMPILE) pyproject.toml --extra cpu --extra train --extra bench --extra test --extra dev --excludes requirements/cpu-excludes.txt \
 		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file requirements/cpu.txt >/dev/null
-	$(COMPILE) --extra gpu --extra train --output-file requirements/gpu.txt >/dev/null
+	$(COMPILE) pyproject.toml --extra gpu --extra train --output-file requirements/gpu.txt >/dev/null
+	$(COMPILE) benchmarks/locks/litellm.in --output-file benchmarks/locks/litellm.txt >/dev/null
+	$(COMPILE) benchmarks/locks/vllm_router.in --output-file benchmarks/locks/vllm_router.txt >/dev/null
 
 $(UV): Makefile
 	$(or $(PYTHON),python3) -m venv .cache/uv

@@ -1,7 +1,8 @@
 """`python -m benchmarks gateway`: what the way through raymux costs, next to the same engine without it and to peers.
 
 The engine is emulated (64 tokens at 5 ms each), so that what is left to measure is the way to it: time to the first
-token, requests per second and CPU. In each round the paths are measured in turn, `bare` among them.
+token, requests per second and CPU. In each round the paths are measured in turn, `bare` among them; paths that are many
+times slower than it have a round of their own, with fewer numbers of streams.
 """
 
 from __future__ import annotations
@@ -9,96 +10,104 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from benchmarks.environments import EnvironmentFailed
-from benchmarks.peers import PEERS
-from benchmarks.report import RESULTS, Conditions, Sample, Target, requests_ratio, write
+from benchmarks.gateway_plot import draw
+from benchmarks.peers import PEERS, SLOW_PEERS
+from benchmarks.report import RESULTS, Conditions, Sample, write
 from benchmarks.servers import Server, ServerFailed, bare, raymux
 from benchmarks.turns import Plan, measure
 
-STREAMS = (1, 8, 32, 64, 256)
-TARGETS = (
-    Target("requests/s at 64 streams, of bare", 64, 0.98, requests_ratio, is_least=True),
-    Target(
-        "TTFT p50 at 64 streams above bare, ms",
-        64,
-        4.0,
-        lambda ours, bare: ours.load.ttft_p50_ms - bare.load.ttft_p50_ms,
-    ),
-    Target(
-        "CPU at 64 streams above bare, ms a request",
-        64,
-        2.5,
-        lambda ours, bare: ours.cpu_ms_per_request - bare.cpu_ms_per_request,
-    ),
-)
+STREAMS, BODIES, SLOW = (1, 8, 32, 64, 256), (64, 256), (1, 64)
+
+_Start = Callable[[], AbstractContextManager[Server]]
+
+
+@dataclass(frozen=True)
+class Round:
+    """Servers that are up at the same time by the names of their paths, and the numbers of requests at once."""
+
+    starts: dict[str, _Start]
+    streams: tuple[int, ...]
+    bodies: tuple[int, ...]
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, print the table and write it down; 1 when a request failed or a server did not start."""
+    """Measure, print the table and write it down; 1 when a request failed or a server did not start.
+
+    A peer that cannot be installed or does not start is none of ours: the table says that it is missing.
+    """
     options = _options(arguments)
     # Leave the servers' blocks, which end them.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    words = ("--tokens", str(options.tokens), *(["--unstreamed"] if options.unstreamed else []))
-    plan = Plan(tuple(options.streams), options.repetitions, options.duration_s, words)
     conditions = Conditions.now(" ".join(["python -m benchmarks gateway", *arguments]))
     missing: list[str] = []
     try:
         samples = [
             sample
-            for number, servers in enumerate(_rounds(options))
-            for sample in _measure(plan, servers, number, missing)
+            for number, round_ in enumerate(_rounds(options))
+            for sample in _measure(options, round_, number, missing)
         ]
     except ServerFailed as error:
         print(error, file=sys.stderr)
         return 1
-    name, title = "gateway", "The way through the gateway"
-    if options.unstreamed:
-        name, title = f"{name}_unstreamed", f"{title}, unstreamed"
-    wanted = () if options.unstreamed else TARGETS
-    print(write(conditions, samples, options.results, name, title, wanted=wanted, missing=missing))
-    return 1 if any(sample.load.errors for sample in samples) else 0
+    print(write(conditions, samples, options.results, "gateway", "The way through the gateway", missing=missing))
+    draw(samples, options.results)
+    ours = [sample for sample in samples if sample.path not in PEERS]
+    return 1 if any(sample.load.errors for sample in ours) else 0
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks gateway", description="The cost of the gateway.")
-    parser.add_argument("--streams", type=int, nargs="+", default=STREAMS, help="requests at once")
-    parser.add_argument("--repetitions", type=int, default=3, help="the table shows medians over them")
-    parser.add_argument("--duration-s", type=float, default=3.0, help="of one measurement")
-    parser.add_argument("--tokens", type=int, default=64, help="of each reply")
-    parser.add_argument("--unstreamed", action="store_true", help="one JSON body instead of events")
-    parser.add_argument("--plain", action="store_true", help="measure Serve's Python proxy too, in a round of its own")
-    parser.add_argument("--peers", choices=PEERS, nargs="*", default=[], help="other gateways, installed if need be")
-    parser.add_argument("--port", type=int, default=8211, help="the first of twelve ports in a row")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for gateway.md and gateway.json")
+    add = parser.add_argument
+    add("--streams", type=int, nargs="+", default=STREAMS, help="requests at once")
+    add("--bodies", type=int, nargs="*", default=BODIES, help="the same, of requests that are not streamed")
+    add("--slow", type=int, nargs="*", default=SLOW, help="those that `plain` and `litellm` are measured with")
+    add("--repetitions", type=int, default=3, help="the table shows medians over them")
+    add("--duration-s", type=float, default=2.0, help="of one measurement")
+    add("--tokens", type=int, default=64, help="of each reply")
+    add("--plain", action=argparse.BooleanOptionalAction, default=True, help="measure Serve's Python proxy too")
+    add("--peers", choices=PEERS, nargs="*", default=list(PEERS), help="other gateways, installed if need be")
+    add("--port", type=int, default=8211, help="the first of twelve ports in a row")
+    add("--results", type=Path, default=RESULTS, help="folder for gateway.md, .json and .png")
     return parser.parse_args(arguments)
 
 
-_Start = partial[AbstractContextManager[Server]]
-
-
-def _rounds(options: argparse.Namespace) -> list[list[_Start]]:
+def _rounds(options: argparse.Namespace) -> list[Round]:
     """Two Ray clusters are never up at once: one that is idle takes a tenth of a core from the other."""
     port = options.port
-    peers = [partial(PEERS[name], port + 2 + 3 * number) for number, name in enumerate(options.peers)]
-    rounds = [[partial(raymux, port), partial(bare, port + 1), *peers]]
-    return [*rounds, [partial(raymux, port, plain=True), partial(bare, port + 1)]] if options.plain else rounds
+    ours: dict[str, _Start] = {"raymux": partial(raymux, port), "bare": partial(bare, port + 1)}
+    peers = {name: partial(start, port + 2 + 3 * number) for number, (name, start) in enumerate(PEERS.items())}
+    fast = {name: peers[name] for name in options.peers if name not in SLOW_PEERS}
+    slow = {name: peers[name] for name in options.peers if name in SLOW_PEERS}
+    if options.plain:
+        slow = {"plain": partial(raymux, port, plain=True), **slow}
+    rounds = [Round({**ours, **fast}, tuple(options.streams), tuple(options.bodies))]
+    if slow and options.slow:
+        bodies = tuple(number for number in options.bodies if number in options.slow)
+        rounds.append(Round({**slow, "bare": ours["bare"]}, tuple(options.slow), bodies))
+    return rounds
 
 
-def _measure(plan: Plan, starts: Sequence[_Start], number: int, missing: list[str]) -> list[Sample]:
+def _measure(options: argparse.Namespace, round_: Round, number: int, missing: list[str]) -> list[Sample]:
+    words = ("--tokens", str(options.tokens))
+    plan = partial(Plan, repetitions=options.repetitions, duration_s=options.duration_s, words=words)
     with ExitStack() as stack:
         running = []
-        for start in starts:
+        for path, start in round_.starts.items():
             try:
                 running.append(stack.enter_context(start()))
             except (EnvironmentFailed, ServerFailed) as error:
-                if start.func not in PEERS.values():
+                if path not in PEERS:
                     raise
-                # A peer is not ours to mend: the page says that it is missing.
-                missing.append(str(error))
+                missing.append(f"{path}: {str(error).strip().splitlines()[0]}")
                 print(error, file=sys.stderr)
-        return measure(plan, running, number)
+        return [
+            *measure(plan(round_.streams), running, number),
+            *measure(plan(round_.bodies, unstreamed=True), running, number),
+        ]

@@ -59,4 +59,6 @@ def _litellm_config(engine: Server) -> dict[str, Any]:
     }
 
 
+# Measured with fewer numbers of streams, because a request takes many times as long.
+SLOW_PEERS = ("litellm",)
 PEERS: dict[str, Callable[[int], AbstractContextManager[Server]]] = {"vllm-router": vllm_router, "litellm": litellm}

@@ -18,7 +18,7 @@ import psutil
 from benchmarks.load import LoadReport
 
 RESULTS = Path(__file__).parent / "results"
-BASELINE, MEASURED = "bare", "raymux"
+BASELINE = "bare"
 HEADER = (
     "| Streams | Path | requests/s | of bare | TTFT p50, ms | p95 | p99 | p50 above bare | between reads p99, ms"
     " | CPU ms a request | failed |\n| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
@@ -40,21 +40,11 @@ class Sample:
     load: LoadReport
     cpu_s: dict[str, float]
     round: int = 0
+    unstreamed: bool = False
 
     @property
     def cpu_ms_per_request(self) -> float:
         return sum(self.cpu_s.values()) * 1000 / max(1, self.load.num_requests)
-
-
-@dataclass(frozen=True)
-class Target:
-    """A bound on something between a measurement of raymux and the baseline's beside it."""
-
-    text: str
-    num_streams: int
-    bound: float
-    value: Callable[[Sample, Sample], float]
-    is_least: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,41 +87,28 @@ def write(
     name: str,
     title: str,
     *,
-    wanted: Sequence[Target] = (),
     missing: Sequence[str] = (),
 ) -> str:
     """Write `NAME.md` and `NAME.json` into `folder`, with what is `missing` and why. Returns the Markdown."""
     head = f"{conditions.text()}, {os.getloadavg()[0]:.2f} at the end."
-    absent = [f"Not measured: {why.splitlines()[0]}" for why in missing]
-    parts = [f"# {title}", head, *absent, table(samples), targets(samples, wanted), cpu_table(samples)]
-    text = "\n\n".join(filter(None, parts)) + "\n"
-    save(folder, name, text, conditions, samples)
+    parts = [f"# {title}", head, *(f"Not measured: {why}" for why in missing)]
+    for reply, unstreamed in (("Streams", False), ("One body instead of a stream", True)):
+        if group := [sample for sample in samples if sample.unstreamed == unstreamed]:
+            parts += [f"## {reply}", table(group), cpu_table(group)]
+    text = "\n\n".join(parts) + "\n"
+    save(folder, name, text, conditions, samples, missing)
     return text
 
 
-def requests_ratio(ours: Sample, other: Sample) -> float:
-    """Requests/s over the other's."""
-    return ours.load.requests_per_s / other.load.requests_per_s
-
-
-def targets(samples: list[Sample], wanted: Sequence[Target]) -> str:
-    """What was aimed at, what it is, and whether that is enough; nothing for streams that were not measured."""
-    lines = ["| Target | Measured | |", "| --- | ---: | --- |"]
-    for target in wanted:
-        group = [each for each in samples if each.path == MEASURED and each.num_streams == target.num_streams]
-        if group:
-            value = median(target.value(each, _baseline(each, samples)) for each in group)
-            is_met = value >= target.bound if target.is_least else value <= target.bound
-            sign = "≥" if target.is_least else "≤"
-            lines.append(f"| {target.text} {sign} {target.bound} | {value:.2f} | {'met' if is_met else 'missed'} |")
-    return "\n".join(lines) if len(lines) > 2 else ""
-
-
-def save(folder: Path, name: str, text: str, conditions: Conditions, samples: Sequence[Any]) -> None:
+def save(
+    folder: Path, name: str, text: str, conditions: Conditions, samples: Sequence[Any], missing: Sequence[str] = ()
+) -> None:
     """Write a benchmark's text, and its samples (dataclasses) as JSON beside it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")
-    data = {"conditions": asdict(conditions), "samples": [asdict(sample) for sample in samples]}
+    data = {
+        "conditions": asdict(conditions), "missing": list(missing), "samples": [asdict(sample) for sample in samples],
+    }  # fmt: skip
     (folder / f"{name}.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
@@ -155,7 +132,7 @@ def cpu_table(samples: list[Sample]) -> str:
 
 def _row(num_streams: int, group: list[Sample], samples: list[Sample]) -> str:
     pairs = [(sample, _baseline(sample, samples)) for sample in group]
-    ratios = [requests_ratio(mine, other) for mine, other in pairs]
+    ratios = [mine.load.requests_per_s / other.load.requests_per_s for mine, other in pairs]
     above = [mine.load.ttft_p50_ms - other.load.ttft_p50_ms for mine, other in pairs]
     cells = [
         str(num_streams),

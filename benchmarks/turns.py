@@ -22,6 +22,7 @@ class Plan:
     repetitions: int
     duration_s: float
     words: tuple[str, ...] = ()
+    unstreamed: bool = False
 
 
 def measure(plan: Plan, servers: Sequence[Server], round_: int = 0) -> list[Sample]:
@@ -45,16 +46,18 @@ def _turns(plan: Plan, servers: Sequence[Server]) -> Iterator[tuple[int, int, Se
 def _sample(plan: Plan, server: Server, meter: CpuMeter, num_streams: int, repetition: int, round_: int) -> Sample:
     load = _load(plan, server, num_streams, meter)
     cpu_s = meter.used_s()
+    cpu_ms = sum(cpu_s.values()) * 1000 / max(1, load.num_requests)
     print(
-        f"{server.path:>12} {num_streams:>4} streams: {load.requests_per_s:6.1f} requests/s,"
-        f" TTFT p50 {load.ttft_p50_ms:.1f} ms, {sum(cpu_s.values()) * 1000 / max(1, load.num_requests):.2f} ms CPU"
+        f"{server.path:>12} {num_streams:>4} {'bodies' if plan.unstreamed else 'streams'}:"
+        f" {load.requests_per_s:6.1f} requests/s, TTFT p50 {load.ttft_p50_ms:.1f} ms, {cpu_ms:.2f} ms CPU"
         f" a request{f', errors: {load.errors}' if load.errors else ''}",
         flush=True,
     )
-    return Sample(server.path, num_streams, repetition, load, cpu_s, round_)
+    return Sample(server.path, num_streams, repetition, load, cpu_s, round_, plan.unstreamed)
 
 
 def _load(plan: Plan, server: Server, num_streams: int, meter: CpuMeter) -> LoadReport:
     """Run the client in a process of its own; the meter counts from its first request that is counted."""
     words = ["--streams", str(num_streams), "--warm-up-s", str(WARM_UP_S), "--duration-s", str(plan.duration_s)]
-    return run_client(server.url, [*words, *plan.words, *server.client_words], meter.restart)
+    words += [*plan.words, *(["--unstreamed"] if plan.unstreamed else []), *server.client_words]
+    return run_client(server.url, words, meter.restart)
