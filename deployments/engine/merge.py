@@ -13,8 +13,7 @@ from collections.abc import Callable
 from starlette.types import Message, Send
 
 # What one running request adds to the time between two writes of a stream: 3,300 writes a second, however many streams
-# there are. Up to 16 streams of a token every 5 ms keep their own pace, and four events share a write at 64
-# (benchmarks/results/gateway.md).
+# there are. Up to 16 streams of a token every 5 ms keep their own pace; with 64, four or so events share a write.
 INTERVAL_PER_REQUEST_S = 0.0003
 # 25 writes a second. Above it readers would see the text come in jerks.
 MAX_INTERVAL_S = 0.04

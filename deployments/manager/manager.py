@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 from autoscaling.choice import Choice
 from autoscaling.cluster import Cluster
 from catalog.catalog import AdapterSpec, Catalog, Target
-from catalog.errors import InvalidRequest, ModelInUse, ModelLoading, ModelNotFound, RaymuxError, StoreUnavailable
+from catalog.errors import InvalidRequest, ModelInUse, ModelLoading, ModelNotFound, RaymuxError
 from catalog.loading import MODEL_MANAGER, ConfigError, parse
 from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
@@ -27,6 +27,7 @@ from deployments.manager.entries import Entry
 from deployments.manager.events import apply_event
 from deployments.manager.gossip import Gossip
 from deployments.manager.habits import Habits
+from deployments.manager.housekeeping import Housekeeping
 from deployments.manager.inbox import Inbox
 from deployments.manager.keepers import Keepers
 from deployments.manager.metrics import FleetCounts, ManagerMetrics
@@ -37,7 +38,7 @@ from deployments.manager.returned_errors import returns_errors
 from deployments.manager.serve_control import ServeControl
 from deployments.manager.stores import open_store
 from deployments.manager.view import FleetView, Placed, StayTerms
-from deployments.manager.warmups import Warmups, scheduled
+from deployments.manager.warmups import Warmups
 from deployments.metric_families import Snapshot, merged
 from deployments.preload.keeper import PoolKeeper
 from router.outlook import SentPrompt
@@ -48,8 +49,6 @@ logger = logging.getLogger("ray.serve")
 WATCH_TIMEOUT_S = 10.0
 # Changes that come together reach the gateways together.
 COALESCE_S = 0.02
-HOUSEKEEPING_INTERVAL_S = 1.0
-PAUSED_S = 3.0
 MAX_EVENTS_SHOWN = 100
 # A replica whose requests are expected is held this much beyond each of its reports.
 EXPECTED_HOLD_S = 10.0
@@ -100,11 +99,22 @@ class ModelManager:
             self._inbox = Inbox(self._store, functools.partial(apply_event, self))
             self._notices = Notices(self._store, self._keepers, self._changes.has_new_state)
             self._warmups = Warmups(self._store, self._ensure_warmup, self._changes.note)
+            self._housekeeping = Housekeeping(
+                self._known_catalog,
+                self._keepers,
+                self._warmups,
+                self._habits,
+                self._counts,
+                self._metrics,
+                self._start_soon,
+            )
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:
             await self._restore()
-            own = (self._hear_replicas, self._keep_house, self._follow_decisions)
-            for work in (*own, self._inbox.run, self._notices.run):
+            house = self._housekeeping
+            for work in (
+                self._hear_replicas, house.run, house.follow_decisions, self._inbox.run, self._notices.run,
+            ):  # fmt: skip
                 self._background.start(work())
 
     async def _take_over(self, catalog: Catalog, *, is_first: bool = False) -> None:
@@ -126,43 +136,14 @@ class ModelManager:
                 self._keepers.stop(target)
         self._changes.note()
 
+    def _known_catalog(self) -> Catalog:
+        assert self._catalog is not None
+        return self._catalog
+
     async def _hear_replicas(self) -> None:
         """Let the replicas that run report, before anybody is told that there are none, or acts on it."""
         await self._keepers.hear()
         self._has_heard.set()
-
-    async def _keep_house(self) -> None:
-        while True:
-            begun_s = time.monotonic()
-            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-            # After a pause of this process, or of the machine, everybody seems to have been silent.
-            if time.monotonic() - begun_s < PAUSED_S:
-                await self._keepers.forget_silent()
-            self._metrics.tick(self._keepers)
-            self._prewarm(time.time())
-            assert self._catalog is not None
-            try:
-                await self._warmups.follow(scheduled(self._catalog, time.time()))
-                await self._warmups.tick(time.time(), self._keepers.is_ready)
-                await self._habits.save(time.time())
-                await self._counts.forget_gone()
-            except StoreUnavailable:
-                # The store has logged it; the next tick tries again.
-                continue
-
-    async def _follow_decisions(self) -> None:
-        """Apart from housekeeping, which must not wait for a store that does not answer."""
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
-            for keeper in list(self._keepers):
-                await keeper.read_decisions(time.monotonic())
-
-    def _prewarm(self, now_s: float) -> None:
-        """Start models whose past days make requests likely soon, each on the variant that `auto` takes."""
-        assert self._catalog is not None
-        for target in self._habits.expected(self._catalog, self._keepers, now_s):
-            logger.info("%s is started ahead of requests that its past days make likely", target.name)
-            self._background.start(self._start_quietly(target))
 
     # Called by engine replicas
 
@@ -262,7 +243,7 @@ class ModelManager:
         if target.kind != "checkpoint":
             raise InvalidRequest(f"{name} is no RL checkpoint, so there is nothing to promote.", param="model")
         await self._orders.promote(target.name)
-        self._background.start(self._start_quietly(target))
+        self._start_soon(target)
         self._changes.note()
 
     @returns_errors
@@ -272,7 +253,7 @@ class ModelManager:
         await self._orders.allow(target.name)
         for keeper in self._keepers.of(target):
             keeper.allow_start()
-        self._background.start(self._start_quietly(target))
+        self._start_soon(target)
 
     @returns_errors
     async def stop(self, name: str, *, drain: bool = False) -> None:
@@ -345,6 +326,9 @@ class ModelManager:
         target = self._catalog.find(warmup.model) if self._catalog else None
         adapter = target.adapter if target else None
         return await self.ensure(warmup.wanted, adapter, in_order=warmup.is_in_order)
+
+    def _start_soon(self, target: Target) -> None:
+        self._background.start(self._start_quietly(target))
 
     async def _start_quietly(self, target: Target) -> None:
         outcome = await self.ensure(tuple(variant.key for variant in target.variants), target.adapter)

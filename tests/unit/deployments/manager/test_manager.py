@@ -18,6 +18,7 @@ from catalog.errors import InvalidRequest, ModelExists, ModelInUse, ModelNotFoun
 from catalog.loading import ConfigError
 from catalog.replicas import ScalingDecision, VariantState
 from catalog.sources import PROJECT
+from deployments.manager import housekeeping
 from deployments.manager import keepers as keepers_module
 from deployments.manager import manager as manager_module
 from deployments.manager import notices as notices_module
@@ -445,7 +446,7 @@ async def test_house_is_kept_while_decisions_cannot_be_read(
         return await asyncio.Future()
 
     monkeypatch.setattr(control, "decisions", hang)
-    monkeypatch.setattr(manager_module, "HOUSEKEEPING_INTERVAL_S", 0)
+    monkeypatch.setattr(housekeeping, "INTERVAL_S", 0)
     await reconfigure(manager)
     await manager.report(report(sent_at_s=time.time()))
     await until(asked.is_set)
@@ -504,7 +505,7 @@ async def test_nothing_of_a_provider_is_started_stopped_promoted_warmed_up_or_re
         calls = (manager.start, manager.stop, manager.promote, manager.deregister)
         outcomes = [await call(name) for call in calls] + [await manager.warm_up(name, (), 60, wait=False)]
         assert all(isinstance(outcome, InvalidRequest) for outcome in outcomes)
-    manager._prewarm(0.0)
+    manager._housekeeping.prewarm(0.0)
 
 
 async def test_receivers_of_webhooks_are_told_once_also_by_the_next_manager(
