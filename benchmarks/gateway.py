@@ -14,14 +14,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from benchmarks.environments import EnvironmentFailed
 from benchmarks.gateway_plot import draw
 from benchmarks.peers import PEERS, SLOW_PEERS
-from benchmarks.report import RESULTS, Conditions, Sample, write
+from benchmarks.report import Conditions, Sample, write
 from benchmarks.servers import Server, ServerFailed, bare, raymux
-from benchmarks.turns import Plan, measure
+from benchmarks.turns import Plan, add_options, measure
 
 STREAMS, BODIES, SLOW = (1, 8, 32, 64, 256), (64, 256), (1, 64)
 
@@ -65,16 +64,12 @@ def main(arguments: list[str]) -> int:
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks gateway", description="The cost of the gateway.")
     add = parser.add_argument
-    add("--streams", type=int, nargs="+", default=STREAMS, help="requests at once")
+    add_options(parser, "gateway", streams=STREAMS, duration_s=2.0, port=8211, ports="twelve")
     add("--bodies", type=int, nargs="*", default=BODIES, help="the same, of requests that are not streamed")
     add("--slow", type=int, nargs="*", default=SLOW, help="those that `plain` and `litellm` are measured with")
-    add("--repetitions", type=int, default=3, help="the table shows medians over them")
-    add("--duration-s", type=float, default=2.0, help="of one measurement")
     add("--tokens", type=int, default=64, help="of each reply")
     add("--plain", action=argparse.BooleanOptionalAction, default=True, help="measure Serve's Python proxy too")
     add("--peers", choices=PEERS, nargs="*", default=list(PEERS), help="other gateways, installed if need be")
-    add("--port", type=int, default=8211, help="the first of twelve ports in a row")
-    add("--results", type=Path, default=RESULTS, help="folder for gateway.md, .json and .png")
     return parser.parse_args(arguments)
 
 

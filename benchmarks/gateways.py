@@ -11,11 +11,10 @@ import signal
 import sys
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
-from benchmarks.report import RESULTS, Conditions, Sample, write
+from benchmarks.report import Conditions, Sample, write
 from benchmarks.servers import ServerFailed, bare, raymux, with_gateways
-from benchmarks.turns import Plan, measure
+from benchmarks.turns import Plan, add_options, measure
 
 STREAMS = (256,)
 
@@ -43,11 +42,7 @@ def main(arguments: list[str]) -> int:
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks gateways", description="Several gateways.")
     parser.add_argument("--gateways", type=int, nargs="+", default=[1, 2, 4], help="how many")
-    parser.add_argument("--streams", type=int, nargs="+", default=STREAMS, help="requests at once")
-    parser.add_argument("--repetitions", type=int, default=3, help="the table shows medians over them")
-    parser.add_argument("--duration-s", type=float, default=3.0, help="of one measurement")
-    parser.add_argument("--port", type=int, default=8241, help="the first of two ports in a row")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for gateways.md and gateways.json")
+    add_options(parser, "gateways", streams=STREAMS, duration_s=3.0, port=8241, ports="two")
     return parser.parse_args(arguments)
 
 

@@ -24,7 +24,9 @@ METRICS_INTERVAL_S = 10.0
 LLM_TARGET_ONGOING_REQUESTS = 1e9
 
 
-class _Clock:
+class Clock:
+    """Stands in for the module `time` in Ray's own."""
+
     now_s = 0.0
 
     def time(self) -> float:
@@ -40,7 +42,7 @@ class RayDefault:
         )
         self._policy = autoscaling_policy._apply_autoscaling_config(autoscaling_policy.default_autoscaling_policy)
         self._state: dict[str, Any] = {}
-        self._clock = _Clock()
+        self._clock = Clock()
         self._reports: deque[float] = deque(maxlen=round(self._config.look_back_period_s / METRICS_INTERVAL_S))
 
     def decide(self, signals: Signals) -> Verdict:

@@ -23,18 +23,12 @@ from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequ
 from ray.serve._private.request_router.replica_wrapper import RunningReplica
 from ray.serve._private.request_router.request_router import RequestRouter
 
+from benchmarks.ray_policy import Clock
 from benchmarks.replica_simulation import Replica, Request
 
 DEPLOYMENT = DeploymentID("Engine", "model")
 # A block is one character, in planes that hold enough of them: blocks are alike or have nothing in common.
 FIRST_CHARACTER = 0x10000
-
-
-class _Clock:
-    now_s = 0.0
-
-    def time(self) -> float:
-        return self.now_s
 
 
 class _Wrapper:
@@ -72,7 +66,7 @@ class RayRouters:
     ) -> None:
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         random.seed(0)
-        self._clock = _Clock()
+        self._clock = Clock()
         self._loop = asyncio.new_event_loop()
         self._wrappers = [_Wrapper(replica) for replica in replicas]
         if router_class is PrefixCacheAffinityRouter:

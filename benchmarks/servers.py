@@ -26,6 +26,7 @@ from catalog.sources import PROJECT
 CONFIG = Path(__file__).parent / "configs" / "gateway.yaml"
 # What a server is asked until it answers.
 PROBE = {"model": "emulated", "max_tokens": 1, "messages": [{"role": "user", "content": PROMPT}]}
+CHAT_PATH = "/v1/chat/completions"
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 90
 
@@ -47,7 +48,7 @@ class Server:
     @property
     def url(self) -> str:
         """Of its chat completions."""
-        return f"{self.base_url}/v1/chat/completions"
+        return f"{self.base_url}{CHAT_PATH}"
 
 
 class ServerFailed(RuntimeError):
@@ -144,7 +145,7 @@ def running(
 
 def _wait_for_reply(server: Server, process: subprocess.Popen[bytes], probe: Mapping[str, Any]) -> bool:
     """Whether it answers the probe in time; the first one also starts the model."""
-    path = "/v1/embeddings" if "input" in probe else "/v1/chat/completions"
+    path = "/v1/embeddings" if "input" in probe else CHAT_PATH
     request = urllib.request.Request(
         f"{server.base_url}{path}", json.dumps(probe).encode(), {"Content-Type": "application/json"}
     )

@@ -20,13 +20,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.report import RESULTS, Conditions, Sample, save
+from benchmarks.report import Conditions, Sample, save
 from benchmarks.servers import ServerFailed, deployment, raymux, with_gateways
-from benchmarks.turns import Plan, measure
+from benchmarks.turns import Plan, add_options, measure
 
 DEFAULTS = "defaults"
 COLUMNS = (
@@ -66,11 +65,7 @@ def main(arguments: list[str]) -> int:
 
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks settings", description="What settings move.")
-    parser.add_argument("--streams", type=int, nargs="+", default=[8, 64], help="requests at once")
-    parser.add_argument("--repetitions", type=int, default=3, help="the table shows medians over them")
-    parser.add_argument("--duration-s", type=float, default=3.0, help="of one measurement")
-    parser.add_argument("--port", type=int, default=8291, help="the first of two ports in a row")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for settings.md and settings.json")
+    add_options(parser, "settings", streams=[8, 64], duration_s=3.0, port=8291, ports="three")
     return parser.parse_args(arguments)
 
 

@@ -123,7 +123,6 @@ def compared(
     *,
     num_streams: int,
     compare: Callable[[Json, Json], float],
-    key: str = "path",
     unstreamed: bool = False,
 ) -> float | None:
     """The median over repetitions of what comes of two samples of one round and repetition; None without any."""
@@ -132,11 +131,11 @@ def compared(
         for sample in data["samples"]
         if sample.get("num_streams") == num_streams and sample.get("unstreamed", False) == unstreamed
     ]
-    others = {(each["round"], each["repetition"]): each for each in samples if each[key] == other}
+    others = {(each["round"], each["repetition"]): each for each in samples if each["path"] == other}
     pairs = [
         (each, others[each["round"], each["repetition"]])
         for each in samples
-        if each[key] == mine and (each["round"], each["repetition"]) in others
+        if each["path"] == mine and (each["round"], each["repetition"]) in others
     ]
     return median(compare(*pair) for pair in pairs) if pairs else None
 
@@ -175,24 +174,6 @@ def worst_choice(load_ratio: float, other: str, data: Json) -> float | None:
     return max(ratios, default=None)
 
 
-def cold_models_mib(data: Json) -> float | None:
-    """Memory of all processes with many cold models less that with one; the median over the repetitions."""
-    numbers = sorted({each["num_models"] for each in data["samples"]})
-    if len(numbers) != 2:
-        return None
-    few, many = (
-        {each["repetition"]: each["memory_mib"]["all"] for each in data["samples"] if each["num_models"] == number}
-        for number in numbers
-    )
-    return median(many[repetition] - few[repetition] for repetition in many if repetition in few)
-
-
-def ready_after_ray_s(data: Json) -> float | None:
-    """From Ray's start to a gateway that is ready, with one model."""
-    values = [each["ray_to_ready_s"] for each in data["samples"] if each["num_models"] == 1]
-    return median(values) if values else None
-
-
 def soak_slope(value: Callable[[Json], float], data: Json) -> float | None:
     """How much it grows in a minute of the soak, from the second one on."""
     minutes = [Minute(**each) for each in data["samples"]]
@@ -212,7 +193,7 @@ def _gateway(text: str, path: str, **changes: Any) -> Target:
 
 
 def _vllm(baseline: str) -> Sequence[Target]:
-    of, mine = VLLM_OWN[baseline], partial(compared, "raymux", baseline, key="server")
+    of, mine = VLLM_OWN[baseline], partial(compared, "raymux", baseline)
     at_32, above = partial(mine, num_streams=32, compare=_ratio), partial(mine, num_streams=1, compare=_ttft_above)
     return (
         Target(f"requests/s, real vLLM, 32 streams, of {of}", "vllm-chat", at_32, at_least=0.85),
@@ -221,7 +202,7 @@ def _vllm(baseline: str) -> Sequence[Target]:
 
 
 def _ray_llm(server: str) -> Target:
-    figure = partial(compared, server, "vllm", num_streams=32, compare=_ratio, key="server")
+    figure = partial(compared, server, "vllm", num_streams=32, compare=_ratio)
     return Target(f"{server}: requests/s, 32 streams, of {VLLM_OWN['vllm']}", "vllm-chat", figure)
 
 
@@ -258,8 +239,6 @@ TARGETS: tuple[Target, ...] = (
     *map(_ray_llm, ("ray-llm", "ray-llm-tuned", "ray-llm-direct")),
     _choice("mean TTFT on the Mooncake trace, 70% load, of Ray's prefix router", "Ray's prefix router", 0.70),
     _choice("the same, of power of two", "power of two", 0.45),
-    Target("memory of a thousand cold models", "many_models", cold_models_mib, at_most=100, unit=" MiB"),
-    Target("from Ray's start to ready", "many_models", ready_after_ray_s, at_most=5, unit=" s"),
 )
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks.load import LoadReport, run_client
 from benchmarks.processes import CpuMeter
-from benchmarks.report import Sample
-from benchmarks.servers import Server
+from benchmarks.report import RESULTS, Sample
+from benchmarks.servers import CHAT_PATH, Server
 
 # Opens the connections to the replicas and fills caches; its figures are dropped.
 WARM_UP_S = 0.7
@@ -16,13 +18,26 @@ WARM_UP_S = 0.7
 
 @dataclass(frozen=True)
 class Plan:
-    """What is asked of each server. `words` are further arguments of the client, `benchmarks.load`."""
+    """What is asked of each server, at `path`. `words` are further arguments of the client, `benchmarks.load`."""
 
     streams: tuple[int, ...]
     repetitions: int
     duration_s: float
     words: tuple[str, ...] = ()
     unstreamed: bool = False
+    path: str = CHAT_PATH
+
+
+def add_options(
+    parser: argparse.ArgumentParser, name: str, *, streams: Sequence[int], duration_s: float, port: int, ports: str
+) -> None:
+    """What benchmarks that measure in turn have in common; `ports` says how many they use."""
+    add = parser.add_argument
+    add("--streams", type=int, nargs="+", default=streams, help="requests at once")
+    add("--repetitions", type=int, default=3, help="the table shows medians over them")
+    add("--duration-s", type=float, default=duration_s, help="of one measurement")
+    add("--port", type=int, default=port, help=f"the first of {ports} ports in a row")
+    add("--results", type=Path, default=RESULTS, help=f"folder for {name}.md and {name}.json")
 
 
 def measure(plan: Plan, servers: Sequence[Server], round_: int = 0) -> list[Sample]:
@@ -60,4 +75,4 @@ def _load(plan: Plan, server: Server, num_streams: int, meter: CpuMeter) -> Load
     """Run the client in a process of its own; the meter counts from its first request that is counted."""
     words = ["--streams", str(num_streams), "--warm-up-s", str(WARM_UP_S), "--duration-s", str(plan.duration_s)]
     words += [*plan.words, *(["--unstreamed"] if plan.unstreamed else []), *server.client_words]
-    return run_client(server.url, words, meter.restart)
+    return run_client(f"{server.base_url}{plan.path}", words, meter.restart)

@@ -4,66 +4,33 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from benchmarks.load import LoadReport
-from benchmarks.report import Conditions, save
+from benchmarks.report import Conditions, Sample, save
 from benchmarks.vllm_peers import DEFAULT, REFERENCE
 
 COLUMNS = (
     "Streams", "Server", "requests/s", f"of {REFERENCE}", f"of {DEFAULT}", "of 1 stream", "TTFT p50, ms", "p95", "p99",
     f"p50 above {REFERENCE}", "between reads p99, ms", "CPU ms a request", "failed",
 )  # fmt: skip
-MEASURED = "raymux"
-MIN_RATIO, RATIO_STREAMS = 0.85, 32
-MAX_ABOVE_MS, ABOVE_STREAMS = 2.0, 1
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One measurement of one server; comparable with others of its round and repetition."""
-
-    server: str
-    round: int
-    repetition: int
-    num_streams: int
-    load: LoadReport
-    cpu_ms_per_request: float
 
 
 def write(conditions: Conditions, work: str, samples: list[Sample], folder: Path) -> str:
     """Write `vllm-WORK.md` and `.json` into `folder`. Returns the Markdown."""
     head = f"{conditions.text()}, {os.getloadavg()[0]:.2f} at the end."
-    parts = [f"# Next to vLLM's own server: {work}", head, table(samples)]
-    if work == "chat":
-        parts.append(targets(samples))
-    text = "\n\n".join(parts) + "\n"
+    text = "\n\n".join([f"# Next to vLLM's own server: {work}", head, table(samples)]) + "\n"
     save(folder, f"vllm-{work}", text, conditions, samples)
     return text
 
 
 def table(samples: list[Sample]) -> str:
     """A row for each number of streams and server: medians over repetitions, of ratios within each."""
-    keys = dict.fromkeys((sample.num_streams, sample.server) for sample in samples)
+    keys = dict.fromkeys((sample.num_streams, sample.path) for sample in samples)
     lines = [COLUMNS, ["---:" if title != "Server" else "---" for title in COLUMNS]]
     lines += [_row(samples, num_streams, name) for num_streams, name in sorted(keys, key=lambda key: key[0])]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def targets(samples: list[Sample]) -> str:
-    """What issue was taken with, and what was measured; nothing for numbers of streams that were not measured."""
-    lines = ["| Target | Measured |", "| --- | ---: |"]
-    for baseline in (REFERENCE, DEFAULT):
-        ratio = rate_ratio(samples, RATIO_STREAMS, MEASURED, baseline)
-        above = ttft_above_ms(samples, ABOVE_STREAMS, MEASURED, baseline)
-        if ratio is not None:
-            lines.append(f"| requests/s at {RATIO_STREAMS} streams, of {baseline}: ≥ {MIN_RATIO} | {ratio:.2f} |")
-        if above is not None:
-            text = f"TTFT p50 at {ABOVE_STREAMS} stream, above {baseline}: ≤ {MAX_ABOVE_MS:.0f} ms"
-            lines.append(f"| {text} | {above:.1f} ms |")
-    return "\n".join(lines)
 
 
 def rate_ratio(samples: list[Sample], num_streams: int, name: str, baseline: str) -> float | None:
@@ -119,7 +86,7 @@ _TTFTS = ("ttft_p50_ms", "ttft_p95_ms", "ttft_p99_ms")
 
 
 def _of(samples: list[Sample], num_streams: int, name: str) -> list[Sample]:
-    return [sample for sample in samples if sample.num_streams == num_streams and sample.server == name]
+    return [sample for sample in samples if sample.num_streams == num_streams and sample.path == name]
 
 
 def _text(value: float | None, digits: int) -> str:

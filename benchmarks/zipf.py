@@ -11,13 +11,12 @@ import sys
 from contextlib import ExitStack
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from benchmarks.load import model_names, run_client
-from benchmarks.report import RESULTS, Conditions, write
+from benchmarks.report import Conditions, write
 from benchmarks.servers import PROBE, Server, ServerFailed, bare, deployment, raymux
-from benchmarks.turns import Plan, measure
+from benchmarks.turns import Plan, add_options, measure
 
 MODEL = str(PROBE["model"])
 
@@ -48,11 +47,7 @@ def main(arguments: list[str]) -> int:
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks zipf", description="Many streams over many models.")
     parser.add_argument("--models", type=int, default=20, help="each with an engine of its own")
-    parser.add_argument("--streams", type=int, nargs="+", default=[256], help="requests at once")
-    parser.add_argument("--repetitions", type=int, default=3, help="the table shows medians over them")
-    parser.add_argument("--duration-s", type=float, default=4.0, help="of one measurement")
-    parser.add_argument("--port", type=int, default=8231, help="the first of two ports in a row")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for zipf.md and zipf.json")
+    add_options(parser, "zipf", streams=[256], duration_s=4.0, port=8231, ports="two")
     return parser.parse_args(arguments)
 
 

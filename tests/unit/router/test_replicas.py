@@ -26,16 +26,16 @@ reports = st.builds(
     st.sets(st.sampled_from(["a", "b"])),
 )
 fleets = st.lists(reports, max_size=6, unique_by=lambda replica: replica.replica_id)
-loads_here = st.dictionaries(st.sampled_from(IDS), st.integers(0, 9))
+situations = {
+    "fleet": fleets,
+    "here": st.dictionaries(st.sampled_from(IDS), st.integers(0, 9)),
+    "adapter": st.sampled_from([None, "a", "b"]),
+    "excluded": st.sets(st.sampled_from(IDS)),
+    "turn": st.integers(0, 10**6),
+}
 
 
-@given(
-    fleet=fleets,
-    here=loads_here,
-    adapter=st.sampled_from([None, "a", "b"]),
-    excluded=st.sets(st.sampled_from(IDS)),
-    turn=st.integers(0, 10**6),
-)
+@given(**situations)
 def test_the_choice_is_able_and_least_loaded_and_there_is_one_whenever_one_is_able(
     fleet: list[ReplicaReport], here: dict[str, int], adapter: str | None, excluded: set[str], turn: int
 ) -> None:
@@ -97,11 +97,7 @@ estimates = st.builds(
 
 
 @given(
-    fleet=fleets,
-    here=loads_here,
-    adapter=st.sampled_from([None, "a", "b"]),
-    excluded=st.sets(st.sampled_from(IDS)),
-    turn=st.integers(0, 10**6),
+    **situations,
     by_id=st.fixed_dictionaries(dict.fromkeys(IDS, estimates)),
     max_ongoing=st.none() | st.integers(1, 9),
     max_adapters=st.integers(0, 2),
