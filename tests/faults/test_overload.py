@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import aiohttp
 
+from tests.faults.processes import footprint
 from tests.faults.report import Report, Row
 from tests.integration.calls import ADMIN_KEY, USER_KEY, body, chat
 from tests.server import RunningServer
@@ -70,6 +71,7 @@ async def test_ten_times_the_load_costs_no_goodput_and_is_refused_at_once(
         load = Load(server, session)
         peak_per_s = await goodput(load, num_clients=8, duration_s=4)
         load.sent.clear()
+        before = footprint(server)
         overload = asyncio.create_task(load.at_rate(10 * CAPACITY_PER_S, OVERLOAD_S))
         await asyncio.sleep(OVERLOAD_S / 2)
         # Meanwhile another tenant is not starved by the flood.
@@ -94,3 +96,4 @@ async def test_ten_times_the_load_costs_no_goodput_and_is_refused_at_once(
     report.rows.append(Row(fault, len(served) + len(refused), len(refused), 0, recovery_s, slowest_s))
     status = server.wait_for("narrow", lambda status: status["num_running"] == 0, 5, "is idle")
     assert len(status["replicas"]) == 1
+    before.require_flat(server)
