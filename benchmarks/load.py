@@ -129,7 +129,7 @@ class Client:
         self._errors: Counter[str] = Counter()
 
     async def connect(self, num_streams: int) -> None:
-        """Let so many requests be under way at once; with more than one port, connections are made as they are needed."""
+        """Let so many requests be under way at once. With more than one port, connections come as they are needed."""
         self._num_free = num_streams
         if len(self._idle) == 1:
             (port,) = self._idle
@@ -185,7 +185,7 @@ class Client:
 
     async def _send(self) -> bool:
         """One request on the connection that has been idle longest. Whether it went well."""
-        port, request = self._random.choices(self._targets, cum_weights=self._cumulated)[0]
+        port, request = self._next()
         idle = self._idle[port]
         connection = idle.popleft() if idle else None
         self._num_free -= 1
@@ -206,9 +206,14 @@ class Client:
         finally:
             self._num_free += 1
 
+    def _next(self) -> tuple[int, bytes]:
+        return self._random.choices(self._targets, cum_weights=self._cumulated)[0]
+
     async def _connect(self, port: int) -> Connection:
         loop, load = asyncio.get_running_loop(), self._load
-        _, connection = await loop.create_connection(lambda: Connection(self._timings, load.num_events), load.host, port)
+        _, connection = await loop.create_connection(
+            lambda: Connection(self._timings, load.num_events), load.host, port
+        )
         return connection
 
 

@@ -94,6 +94,10 @@ def _settings(collector: str, redis_url: str | None) -> Iterator[Setting]:
         yield Setting("limits shared in Redis", shared, {"RAYMUX_REDIS_URL": redis_url})
     yield Setting("traces (`OTEL_EXPORTER_OTLP_ENDPOINT`)", environment={"OTEL_EXPORTER_OTLP_ENDPOINT": collector})
     yield Setting("no line a request in the log (`log_level: WARNING`)", _quiet)
+    counted = {"RAY_SERVE_HAPROXY_METRICS_ENABLED": "1"}
+    yield Setting("Serve's counts of HAProxy (`RAY_SERVE_HAPROXY_METRICS_ENABLED=1`)", environment=counted)
+    eager = {"RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.1"}
+    yield Setting("Serve's own pace of control (`RAY_SERVE_CONTROL_LOOP_INTERVAL_S=0.1`)", environment=eager)
     yield Setting("Ray's own niceness (`RAY_worker_niceness=15`)", environment={"RAY_worker_niceness": "15"})
 
 

@@ -1,7 +1,7 @@
 """`python -m benchmarks zipf`: many streams over many models, next to servers of the same engine without raymux.
 
-Twenty models with an emulated engine each, 64 tokens at 5 ms; which one a request asks for follows Zipf's law. `bare` is
-one server for all of them, `bare-each` one for each, as models need it that do not fit into one engine.
+Twenty models with an emulated engine each, 64 tokens at 5 ms; which one a request asks for follows Zipf's law. `bare`
+is one server for all of them; `bare-each` is one for each, as models need it that do not fit into one engine.
 """
 
 from __future__ import annotations

@@ -34,6 +34,8 @@ from deployments.manager.view import StayTerms
 logger = logging.getLogger("ray.serve")
 
 REPORT_INTERVAL_S = 1.0
+# At most, of one with nothing to do. A report costs manager and replica some milliseconds, whatever it says.
+MAX_RESTING_INTERVAL_S = 2.0
 WATCH_INTERVAL_S = 0.1
 
 _PATH = re.compile(r"(?:/[\w.@-]+){2,}/?")
@@ -135,13 +137,22 @@ class EngineReplica:
         )
 
     async def _keep_reporting(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
             await self._send()
-            try:
-                await asyncio.wait_for(self._changed.wait(), REPORT_INTERVAL_S)
-            except TimeoutError:
-                continue
+            # The answer says how long it may stay, which must come well before its time is up.
+            resting_s = min(MAX_RESTING_INTERVAL_S, self._terms.idle_timeout_s / 4)
+            rest_until_s = loop.time() + resting_s - REPORT_INTERVAL_S / 2
+            while not self._changed.is_set():
+                try:
+                    await asyncio.wait_for(self._changed.wait(), REPORT_INTERVAL_S)
+                except TimeoutError:
+                    if self._is_busy() or loop.time() > rest_until_s:
+                        break
+
+    def _is_busy(self) -> bool:
+        return self._engine.load().is_busy or (self._sleeper is not None and self._sleeper.num_waiting > 0)
 
     async def _send(self) -> None:
         try:

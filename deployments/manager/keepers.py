@@ -21,7 +21,7 @@ from deployments.manager.view import Placed
 
 logger = logging.getLogger("ray.serve")
 
-# Replicas report once a second, so a new manager knows of those that run by then.
+# Replicas report every second or two, so a new manager knows of those that run by then.
 HEAR_TIMEOUT_S = 2.5
 HEAR_POLL_S = 0.05
 

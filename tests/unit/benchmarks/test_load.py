@@ -12,6 +12,7 @@ def _load(**changes: Any) -> Load:
     options = {
         "url": "http://127.0.0.1:1/v1/chat/completions", "model": "m", "models": 1, "tokens": 4, "duration_s": 1.0,
         "warm_up_s": 0.0, "rate": None, "unstreamed": False, "any_events": False, "embed": False,
+        "each_port": False,
     }  # fmt: skip
     return Load.parse(argparse.Namespace(**(options | changes)))
 
@@ -34,11 +35,16 @@ def test_a_request_is_framed_by_its_own_length():
 def test_models_are_asked_for_by_zipfs_law_and_the_same_in_every_run():
     load = _load(models=20)
     first, second = Client(load), Client(load)
-    drawn = [_model(first._next()) for _ in range(20_000)]
-    assert drawn == [_model(second._next()) for _ in range(20_000)]
+    drawn = [_model(first._next()[1]) for _ in range(20_000)]
+    assert drawn == [_model(second._next()[1]) for _ in range(20_000)]
     counts, total = Counter(drawn), sum(zipf_weights(20))
     for rank in (1, 2, 10, 20):
         assert counts[f"m-{rank}"] / len(drawn) == pytest.approx(1 / rank / total, rel=0.15)
+
+
+def test_models_may_have_ports_of_their_own():
+    assert _load(models=3).ports == (1, 1, 1)
+    assert _load(models=3, each_port=True).ports == (1, 2, 3)
 
 
 def test_a_stream_has_an_event_for_each_token_and_the_end():
