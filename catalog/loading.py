@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,10 +13,13 @@ from pydantic import ValidationError
 from catalog.catalog import Catalog
 from catalog.models import Settings, Task
 from catalog.settings import LOOPBACK_HOSTS, CatalogSettings, DefaultModels, GatewaySettings
+from catalog.yaml_text import load_yaml
 
 APPLICATION = "raymux"
 GATEWAY = "Gateway"
 MODEL_MANAGER = "ModelManager"
+# The only field of a manager's `user_config` whose catalog is one JSON text (`catalog.packing`).
+PACKED = "packed"
 
 _SettingsT = TypeVar("_SettingsT", bound=Settings)
 
@@ -26,7 +30,12 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """The parts of a Serve configuration that raymux reads; `catalog_at` is the YAML path of the catalog."""
+    """A Serve configuration's document, and its parts that raymux reads.
+
+    `catalog_at` is the YAML path of the catalog.
+    """
+
+    document: dict[str, Any]
 
     catalog: CatalogSettings
     gateway: GatewaySettings
@@ -42,7 +51,7 @@ def load(path: Path) -> ServeConfig:
     deployments = application.get("deployments")
     manager, manager_at = _named(deployments, f"{at}.deployments", MODEL_MANAGER)
     gateway, gateway_at = _named(deployments, f"{at}.deployments", GATEWAY)
-    catalog = parse(CatalogSettings, manager.get("user_config") or {}, f"{manager_at}.user_config")
+    catalog = parse(CatalogSettings, unpacked(manager.get("user_config") or {}), f"{manager_at}.user_config")
     settings = parse(GatewaySettings, gateway.get("user_config") or {}, f"{gateway_at}.user_config")
     check_defaults(settings.defaults, Catalog(catalog), f"{gateway_at}.user_config.defaults")
     http = document.get("http_options") or {}
@@ -53,7 +62,7 @@ def load(path: Path) -> ServeConfig:
         raise ConfigError("http_options.host: expected an address such as 127.0.0.1 or 0.0.0.0")
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise ConfigError("http_options.port: expected a number from 1 to 65535")
-    return ServeConfig(catalog, settings, host, port, f"{manager_at}.user_config")
+    return ServeConfig(document, catalog, settings, host, port, f"{manager_at}.user_config")
 
 
 def parse(model: type[_SettingsT], value: Any, at: str) -> _SettingsT:
@@ -68,6 +77,17 @@ def parse(model: type[_SettingsT], value: Any, at: str) -> _SettingsT:
         if first["type"] == "extra_forbidden":
             message = f"unknown field; allowed here: {', '.join(_fields_at(model, first['loc']))}"
         raise ConfigError(f"{where}: {message}{more}") from None
+
+
+def unpacked(user_config: dict[str, Any]) -> Any:
+    """What a packed `user_config` holds; any other as it is."""
+    text = user_config.get(PACKED)
+    if not isinstance(text, str) or len(user_config) > 1:
+        return user_config
+    try:
+        return json.loads(text)
+    except ValueError:
+        return user_config
 
 
 def check_defaults(defaults: DefaultModels, catalog: Catalog, at: str) -> None:
@@ -88,7 +108,7 @@ def check_defaults(defaults: DefaultModels, catalog: Catalog, at: str) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = load_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -16,12 +16,11 @@ from datetime import UTC, datetime
 
 from autoscaling.notices import Notice, Standing, notice, standing
 from catalog.errors import StoreUnavailable
-from catalog.replicas import VariantStatus
+from catalog.replicas import VariantState
 from catalog.webhooks import ReceiverSettings
 from deployments.manager.entries import work
 from deployments.manager.keeper import VariantKeeper
 from deployments.manager.outbox import Outbox, OutboxEntry, Outgoing, Send
-from deployments.manager.sender import Sender
 from deployments.manager.store import Kind, Record, Store
 
 INTERVAL_S = 1.0
@@ -42,7 +41,7 @@ class Notices:
         self._keepers = keepers
         self._has_news = has_news
         self._clock = clock
-        self._outbox = Outbox(store, Sender() if send is None else send, clock)
+        self._outbox = Outbox(store, _LateSender() if send is None else send, clock)
         self._standings: dict[str, Standing] = {}
         self._events: list[Outgoing] = []
         self._records: list[Record] = []
@@ -90,18 +89,22 @@ class Notices:
         await self._outbox.tidy()
 
     def _observe(self) -> None:
-        variants: defaultdict[str, list[VariantStatus]] = defaultdict(list)
+        models: defaultdict[str, list[VariantKeeper]] = defaultdict(list)
         for keeper in self._keepers:
-            variants[keeper.spec.model].append(keeper.status())
+            models[keeper.spec.model].append(keeper)
         now_s = self._clock()
-        for model, statuses in variants.items():
+        for model, keepers in models.items():
             before = self._standings.get(model, Standing.COLD)
+            if before is Standing.COLD and all(keeper.state is VariantState.COLD for keeper in keepers):
+                # Most of a thousand models.
+                continue
+            statuses = [keeper.status() for keeper in keepers]
             after = standing(statuses, now_s) or before
             if after is not before:
                 self._stand(model, after)
                 if (due := notice(model, statuses, before, after, now_s)) is not None:
                     self._events.append(_outgoing(due))
-        for model in self._standings.keys() - variants.keys():
+        for model in self._standings.keys() - models.keys():
             # It has left the catalog.
             self._stand(model, Standing.COLD)
 
@@ -112,6 +115,20 @@ class Notices:
         else:
             self._standings[model] = now
         self._records.append(Record(Kind.STANDING, model, None if now is Standing.COLD else str(now)))
+
+
+class _LateSender:
+    """The sender, which is made when there is something to send: most managers never need an HTTP client."""
+
+    def __init__(self) -> None:
+        self._send: Send | None = None
+
+    async def __call__(self, receiver: ReceiverSettings, entry: OutboxEntry) -> None:
+        if self._send is None:
+            from deployments.manager.sender import Sender
+
+            self._send = Sender()
+        await self._send(receiver, entry)
 
 
 def _outgoing(due: Notice) -> Outgoing:

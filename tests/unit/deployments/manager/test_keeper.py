@@ -85,7 +85,7 @@ async def control() -> FakeControl:
 
 @pytest.fixture
 def keeper(control: FakeControl, clock: Clock) -> VariantKeeper:
-    return VariantKeeper(variant(), control, lambda _: None)  # type: ignore[arg-type]
+    return VariantKeeper(variant(), control, lambda *_: None)  # type: ignore[arg-type]
 
 
 def ready(replica_id: str = "r1", **changes: Any) -> ReplicaReport:
@@ -529,7 +529,7 @@ async def test_a_failure_is_shown_with_its_reason_and_its_next_try(keeper: Varia
 async def test_every_change_is_announced(control: FakeControl, clock: Clock) -> None:
     seen: list[VariantState] = []
     announce: list[Callable[[], None]] = []
-    keeper = VariantKeeper(variant(), control, lambda _: announce[0]())  # type: ignore[arg-type]
+    keeper = VariantKeeper(variant(), control, lambda *_: announce[0]())  # type: ignore[arg-type]
     announce.append(lambda: seen.append(keeper.status().state))
     waiting = await waiters(keeper, 1)
     keeper.take(report(state=ReplicaState.STARTING))
