@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from catalog.catalog import Catalog
 from catalog.models import Settings, Task
 from catalog.settings import LOOPBACK_HOSTS, CatalogSettings, DefaultModels, GatewaySettings
-from catalog.yaml_text import load_yaml
 
 APPLICATION = "raymux"
 GATEWAY = "Gateway"
@@ -108,7 +107,7 @@ def check_defaults(defaults: DefaultModels, catalog: Catalog, at: str) -> None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        document = load_yaml(path.read_text(encoding="utf-8"))
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -43,7 +43,7 @@ def _pack_catalog(user_config: dict[str, Any]) -> dict[str, Any]:
 
 def text_of(document: dict[str, Any]) -> str:
     """A Serve configuration as YAML."""
-    return yaml.dump(document, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper), sort_keys=False, width=10_000)
+    return yaml.safe_dump(document, sort_keys=False, width=10_000)
 
 
 def main(arguments: list[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import itertools
 import logging
 import random
@@ -24,6 +23,7 @@ from catalog.errors import GatewayNotReady, ModelLoading, RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantStatus
 from catalog.warmups import Warmup
 from deployments.background import Background
+from deployments.garbage import spare_what_stays
 from deployments.gateway.exchange import Exchange
 from deployments.gateway.lookout import Lookout, Prompt
 from deployments.manager.view import FleetView, Placed, unpacked
@@ -38,6 +38,8 @@ RELIEF_INTERVAL_S = 2.0
 SEEN_TIMEOUT_S = 2.0
 MANAGER_ATTEMPTS = 3
 GIVE_UP_AFTER_S = 3.0
+# What a late answer has put back, or a change that was not noted, is mended after this long.
+WHOLE_INTERVAL_S = 60.0
 # About a hundred models: loaded within a millisecond or two.
 SMALL_CATALOG_BYTES = 32 * 1024
 
@@ -258,18 +260,23 @@ class Fleet:
         self._replicas.setdefault(report.variant, {})[report.replica_id] = report
 
     def mark_draining(self, replica: ReplicaReport) -> None:
-        """The replica has said that it leaves."""
-        self._take(replace(replica, state=ReplicaState.DRAINING))
+        """The replica has said that it leaves; it may have left by now."""
+        if replica.replica_id in self._replicas.get(replica.variant, {}):
+            self._take(replace(replica, state=ReplicaState.DRAINING))
 
     async def _watch(self) -> None:
         """Follow the manager for ever; while it is away, what was known last stays in use."""
         version = catalog_version = 0
+        whole_at_s = time.monotonic()
         while True:
+            if time.monotonic() - whole_at_s > WHOLE_INTERVAL_S:
+                version = 0
             try:
                 sent = self._lookout.take_sent()
                 view: FleetView = await self._manager.watch.remote(version, catalog_version, self._name, sent)
                 self._apply(view, await _load(view.catalog) if view.catalog is not None else None)
                 version, catalog_version = view.version, view.catalog_version
+                whole_at_s = time.monotonic() if view.is_whole else whole_at_s
             except Exception as error:
                 logger.warning("the model manager does not answer: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_INTERVAL_S)
@@ -277,11 +284,8 @@ class Fleet:
     def _apply(self, view: FleetView, catalog: Catalog | None) -> None:
         if catalog is not None:
             self._catalog = catalog
-        if (
-            view.is_whole
-            or catalog is not None
-            or any(_is_new_state(self.statuses, status) for status in view.variants)
-        ):
+        has_lost = view.is_whole and len(view.variants) < len(self.statuses)
+        if catalog is not None or has_lost or any(_is_new_state(self.statuses, status) for status in view.variants):
             self.states_version += 1
         if view.is_whole:
             self._replicas, self.statuses = {}, {}
@@ -340,8 +344,6 @@ async def _load(packed: bytes) -> Catalog:
 
 
 def _loaded(packed: bytes) -> Catalog:
-    """The catalog, out of the garbage collector's sight: each of its whole rounds would look at every entry."""
     catalog = Catalog(unpacked(packed))
-    gc.collect()
-    gc.freeze()
+    spare_what_stays()
     return catalog

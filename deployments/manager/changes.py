@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import secrets
 
 # Topics of changes; the others are keys of variants.
 PROMOTED = "promoted"
@@ -11,10 +11,10 @@ WARMUPS = "warmups"
 
 
 class Changes:
-    """Versions begin at the time, so that a new manager's are later than the last one's."""
+    """Versions begin anywhere, so that those of another manager say nothing here, whatever its clock and its pace."""
 
     def __init__(self) -> None:
-        self.version = self.catalog_version = int(time.time() * 1000)
+        self.version = self.catalog_version = secrets.randbits(62)
         # Set when a variant has come into another state; whoever waits for that clears it.
         self.has_new_state = asyncio.Event()
         self._next = asyncio.Event()

@@ -91,6 +91,7 @@ class VariantKeeper:
         """Remember why the variant is started; its status tells."""
         if reason not in (Reason.WARM, Reason.FULL, Reason.STARTING):
             self._chosen_because = str(reason)
+            self._changed()
 
     # Requests
 
@@ -231,6 +232,7 @@ class VariantKeeper:
             return
         self.spec = spec
         self._gate.forget_failure()
+        self._changed()
         if not self._gate.is_stopped and (self.replicas or self._start is not None):
             async with self._applications:
                 await self._control.deploy(spec)

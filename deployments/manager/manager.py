@@ -22,6 +22,7 @@ from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
 from catalog.warmups import Warmup
 from deployments.background import Background
+from deployments.garbage import spare_what_stays
 from deployments.manager.changes import PROMOTED, WARMUPS, Changes
 from deployments.manager.cluster_view import ClusterView
 from deployments.manager.entries import Entry
@@ -127,9 +128,10 @@ class ModelManager:
         self._control.is_preloaded = self._pool.follow(variants, is_wanted=catalog.settings.preload)
         await self._keepers.take_over(catalog, is_first=is_first)
         self._notices.follow(catalog.settings.webhooks)
+        self._changes.note_all()
+        spare_what_stays()
         if not is_first:
             await self._habits.forget(target.name for target in catalog.targets())
-        self._changes.note_all()
 
     async def _restore(self) -> None:
         for owner in (self._orders, self._warmups, self._habits, self._counts, self._inbox, self._notices):

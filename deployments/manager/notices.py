@@ -21,6 +21,7 @@ from catalog.webhooks import ReceiverSettings
 from deployments.manager.entries import work
 from deployments.manager.keeper import VariantKeeper
 from deployments.manager.outbox import Outbox, OutboxEntry, Outgoing, Send
+from deployments.manager.sender import Sender
 from deployments.manager.store import Kind, Record, Store
 
 INTERVAL_S = 1.0
@@ -41,7 +42,7 @@ class Notices:
         self._keepers = keepers
         self._has_news = has_news
         self._clock = clock
-        self._outbox = Outbox(store, _LateSender() if send is None else send, clock)
+        self._outbox = Outbox(store, Sender() if send is None else send, clock)
         self._standings: dict[str, Standing] = {}
         self._events: list[Outgoing] = []
         self._records: list[Record] = []
@@ -115,20 +116,6 @@ class Notices:
         else:
             self._standings[model] = now
         self._records.append(Record(Kind.STANDING, model, None if now is Standing.COLD else str(now)))
-
-
-class _LateSender:
-    """The sender, which is made when there is something to send: most managers never need an HTTP client."""
-
-    def __init__(self) -> None:
-        self._send: Send | None = None
-
-    async def __call__(self, receiver: ReceiverSettings, entry: OutboxEntry) -> None:
-        if self._send is None:
-            from deployments.manager.sender import Sender
-
-            self._send = Sender()
-        await self._send(receiver, entry)
 
 
 def _outgoing(due: Notice) -> Outgoing:

@@ -26,7 +26,7 @@ def imported(module: str) -> set[str]:
     ("module", "not_needed"),
     [
         ("deployments.app", {"torch", "vllm", "transformers", "pandas", "redis"}),
-        ("deployments.manager.manager", {"torch", "vllm", "redis", "aiohttp"}),
+        ("deployments.manager.manager", {"torch", "vllm", "redis"}),
         # `--help` answers before anything is checked.
         ("deployments.serve", {"pydantic", "yaml", "ray"}),
     ],

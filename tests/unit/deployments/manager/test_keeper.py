@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from ray.serve.exceptions import RayServeException
 
 from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import AdapterRejected, ModelFailed, ModelLoading, ModelStopped
-from catalog.replicas import ReplicaReport, ReplicaState, ScalingDecision, StartStep, VariantState
+from catalog.replicas import ReplicaReport, ReplicaState, ScalingDecision, StartStep, VariantState, VariantStatus
 from deployments.manager import arrivals
 from deployments.manager import keeper as keeper_module
 from deployments.manager.decision_log import INTERVAL_S
@@ -84,8 +84,18 @@ async def control() -> FakeControl:
 
 
 @pytest.fixture
-def keeper(control: FakeControl, clock: Clock) -> VariantKeeper:
-    return VariantKeeper(variant(), control, lambda *_: None)  # type: ignore[arg-type]
+async def keeper(control: FakeControl, clock: Clock) -> AsyncIterator[VariantKeeper]:
+    """Whatever happens to it, what there is to know of it is what was announced last: gateways hear of nothing else."""
+
+    def shown(keeper: VariantKeeper) -> tuple[VariantStatus, dict[str, ReplicaReport]]:
+        return keeper.status(), dict(keeper.replicas)
+
+    announced: list[Any] = []
+    keeper = VariantKeeper(variant(), control, lambda *_: announced.append(shown(keeper)))  # type: ignore[arg-type]
+    announced.append(shown(keeper))
+    yield keeper
+    await settle()
+    assert shown(keeper) == announced[-1]
 
 
 def ready(replica_id: str = "r1", **changes: Any) -> ReplicaReport:
