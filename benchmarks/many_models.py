@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,9 @@ class Sample:
     memory_mib: dict[str, float]
     idle_cpu_ms_per_s: dict[str, float]
     live_cpu_ms_per_s: dict[str, float]
-    latencies: dict[str, Latency] = field(default_factory=dict)
-    longest_waits_ms: dict[str, float] = field(default_factory=dict)
+    latencies: dict[str, Latency]
+    longest_waits_ms: dict[str, float]
+    pure: dict[str, float]
 
 
 def main(arguments: list[str]) -> int:
@@ -69,8 +70,7 @@ def main(arguments: list[str]) -> int:
     except ServerFailed as error:
         print(error, file=sys.stderr)
         return 1
-    pure = {num: many_models_pure.measure(configuration(num)) for num in (1, options.models)}
-    text = _text(conditions, samples, pure)
+    text = _text(conditions, samples)
     save(options.results, "many_models", text, conditions, samples)
     print(text)
     return 0
@@ -80,7 +80,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks many_models", description="The cost of cold models.")
     parser.add_argument("--models", type=int, default=1000, help="models, and as many adapters")
     parser.add_argument("--repetitions", type=int, default=1, help="the tables show medians over them")
-    parser.add_argument("--window-s", type=float, default=8.0, help="time over which CPU is counted")
+    parser.add_argument("--window-s", type=float, default=6.0, help="time over which CPU is counted")
     parser.add_argument("--port", type=int, default=8251)
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for many_models.md and many_models.json")
     return parser.parse_args(arguments)
@@ -161,7 +161,18 @@ def _measure(num_models: int, repetition: int, options: argparse.Namespace) -> S
         }
         with _replicas(server, min(NUM_LIVE, num_models)):
             live = _cpu_ms_per_s(meter, options.window_s)
-    sample = Sample(num_models, repetition, ready_s - begun_s, ready_s - ray_up_s, memory, idle, live, latencies, waits)
+    sample = Sample(
+        num_models,
+        repetition,
+        ready_s - begun_s,
+        ready_s - ray_up_s,
+        memory,
+        idle,
+        live,
+        latencies,
+        waits,
+        many_models_pure.measure(configuration(num_models)),
+    )
     print(
         f"{num_models:>6} models: ready {sample.ray_to_ready_s:.1f} s after Ray, {memory['all']:.0f} MiB,"
         f" {idle['all']:.0f} ms CPU a second",
@@ -206,14 +217,14 @@ def _ray_address(pid: int) -> str:
     """Of the cluster that descends from a process."""
     for process in psutil.Process(pid).children(recursive=True):
         for word in process.cmdline():
-            if word.startswith("--gcs_server_port="):
-                return f"127.0.0.1:{word.partition('=')[2]}"
+            if word.startswith("--gcs-address="):
+                return word.partition("=")[2]
     raise ServerFailed("the server has no Ray cluster")
 
 
-def _text(conditions: Conditions, samples: list[Sample], pure: dict[int, dict[str, float]]) -> str:
-    one, many = ([sample for sample in samples if sample.num_models == num] for num in pure)
-    num_models = many[0].num_models
+def _text(conditions: Conditions, samples: list[Sample]) -> str:
+    num_models = max(sample.num_models for sample in samples)
+    one, many = ([sample for sample in samples if sample.num_models == number] for number in (1, num_models))
     columns = f"| | 1 model, 1 adapter | {num_models:,} models, {num_models:,} adapters |\n| --- | ---: | ---: |"
     rows = list(_rows(one, many))
     cost_mib = _median(many, "memory_mib", "all") - _median(one, "memory_mib", "all")
@@ -222,8 +233,9 @@ def _text(conditions: Conditions, samples: list[Sample], pure: dict[int, dict[st
         f" {MEMORY_TARGET_MIB}; {cost_mib * 1024 / num_models:.0f} KiB for a model with its adapter. Ready after Ray:"
         f" target below {READY_TARGET_S:g} s."
     )
-    first, last = pure.values()
-    pure_rows = "\n".join(f"| {name} | {first[name]:,.3g} | {last[name]:,.3g} |" for name in first)
+    pure_rows = "\n".join(
+        f"| {name} | {_median(one, 'pure', name):,.3g} | {_median(many, 'pure', name):,.3g} |" for name in one[0].pure
+    )
     return "\n\n".join(
         [
             "# Many cold models",

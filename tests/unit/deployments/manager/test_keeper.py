@@ -9,6 +9,7 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import RayServeException
 
+from autoscaling.choice import Reason
 from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import AdapterRejected, ModelFailed, ModelLoading, ModelStopped
 from catalog.replicas import ReplicaReport, ReplicaState, ScalingDecision, StartStep, VariantState, VariantStatus
@@ -534,6 +535,18 @@ async def test_a_failure_is_shown_with_its_reason_and_its_next_try(keeper: Varia
     await failed_start(keeper, "out of memory")
     status = keeper.status()
     assert (status.state, status.last_error, status.retry_at_s) == (VariantState.FAILED, "out of memory", 1005.0)
+
+
+async def test_the_reason_of_a_choice_is_announced(keeper: VariantKeeper) -> None:
+    keeper.note_choice(Reason.ADDABLE)
+    assert keeper.status().chosen_because == "addable"
+
+
+async def test_a_failure_that_an_update_has_had_forgotten_is_announced(keeper: VariantKeeper) -> None:
+    await failed_start(keeper)
+    keeper.take(ready())
+    await keeper.update(changed(keeper.spec))
+    assert keeper.status().last_error == ""
 
 
 async def test_every_change_is_announced(control: FakeControl, clock: Clock) -> None:
