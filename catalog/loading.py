@@ -46,10 +46,10 @@ class ServeConfig:
 def load(path: Path) -> ServeConfig:
     """Read and check the file. Raises ConfigError with the first problem."""
     document = _read_yaml(path)
-    application, at = _named(document.get("applications"), "applications", APPLICATION)
+    application, at = named(document.get("applications"), "applications", APPLICATION)
     deployments = application.get("deployments")
-    manager, manager_at = _named(deployments, f"{at}.deployments", MODEL_MANAGER)
-    gateway, gateway_at = _named(deployments, f"{at}.deployments", GATEWAY)
+    manager, manager_at = named(deployments, f"{at}.deployments", MODEL_MANAGER)
+    gateway, gateway_at = named(deployments, f"{at}.deployments", GATEWAY)
     catalog = parse(CatalogSettings, unpacked(manager.get("user_config") or {}), f"{manager_at}.user_config")
     settings = parse(GatewaySettings, gateway.get("user_config") or {}, f"{gateway_at}.user_config")
     check_defaults(settings.defaults, Catalog(catalog), f"{gateway_at}.user_config.defaults")
@@ -124,7 +124,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def _named(entries: Any, at: str, name: str) -> tuple[dict[str, Any], str]:
+def named(entries: Any, at: str, name: str) -> tuple[dict[str, Any], str]:
     """The entry of a list with this name, and its path."""
     if not isinstance(entries, list):
         raise ConfigError(f"{at}: expected a list with an entry named {name}")

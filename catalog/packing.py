@@ -7,38 +7,29 @@ a core for a thousand models with an adapter each. A text is not copied. The pac
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from catalog.loading import APPLICATION, MODEL_MANAGER, PACKED, ConfigError, load
+from catalog.loading import APPLICATION, MODEL_MANAGER, PACKED, ConfigError, load, named
 
 
 def packed(document: dict[str, Any]) -> dict[str, Any]:
-    """A Serve configuration with its catalog packed. What cannot be packed, or is already, stays as it is."""
-    applications = [_packed(each, APPLICATION, "deployments", _pack_deployments) for each in document["applications"]]
-    return {**document, "applications": applications}
-
-
-def _pack_deployments(deployments: list[Any]) -> list[Any]:
-    return [_packed(each, MODEL_MANAGER, "user_config", _pack_catalog) for each in deployments]
-
-
-def _packed(entry: Any, name: str, field: str, pack: Any) -> Any:
-    if not isinstance(entry, dict) or entry.get("name") != name or not entry.get(field):
-        return entry
-    return {**entry, field: pack(entry[field])}
-
-
-def _pack_catalog(user_config: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return user_config if PACKED in user_config else {PACKED: json.dumps(user_config)}
-    except TypeError:
+    """A checked Serve configuration with its catalog packed. What cannot be packed, or is already, stays as it is."""
+    document = copy.deepcopy(document)
+    application, at = named(document["applications"], "applications", APPLICATION)
+    manager, _ = named(application["deployments"], f"{at}.deployments", MODEL_MANAGER)
+    catalog = manager.get("user_config")
+    if catalog and PACKED not in catalog:
         # Serve will say what of it JSON does not have.
-        return user_config
+        with suppress(TypeError):
+            manager["user_config"] = {PACKED: json.dumps(catalog)}
+    return document
 
 
 def text_of(document: dict[str, Any]) -> str:

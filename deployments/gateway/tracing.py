@@ -45,11 +45,12 @@ class Tracing:
             exchange.span.end(exchange)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Send what is left. Blocks; what a collector has not taken after `timeout_s` is lost."""
-        if self._provider is None:
+        """Send what is left, once. Blocks; what a collector has not taken after `timeout_s` is lost."""
+        provider, self._provider = self._provider, None
+        if provider is None:
             return
         # The SDK waits for half a minute. A daemon thread: the process does not wait for it to end.
-        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing = threading.Thread(target=provider.shutdown, daemon=True)
         closing.start()
         closing.join(timeout_s)
 
