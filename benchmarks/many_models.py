@@ -1,8 +1,8 @@
 """`python -m benchmarks many_models`: what a thousand cold models and as many adapters cost, next to one of each.
 
 Two clusters, one after the other, with emulated engines that nobody starts. Of each: the time to its start, memory, CPU
-while nothing happens and while replicas report, and how long the gateway's own endpoints take. Besides, without a
-cluster, the cost of what the gateway does with the catalog (`many_models_pure.py`).
+while nothing happens, and how long the gateway's own endpoints take. Besides, without a cluster, the cost of what
+gateway and manager do with the catalog (`many_models_pure.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,7 +20,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
 from benchmarks import many_models_pure
@@ -29,12 +27,9 @@ from benchmarks.many_models_requests import Latency, latency, longest_wait_ms, r
 from benchmarks.processes import CpuMeter, memory_bytes
 from benchmarks.report import RESULTS, Conditions, save
 from benchmarks.servers import Server, ServerFailed, running
-from catalog.sources import PROJECT
-from deployments.environment import serve_environment
 
 # The gateway's garbage and the replicas' start-up work are over by then.
 SETTLE_S = 4.0
-NUM_LIVE = 20
 MEMORY_TARGET_MIB, READY_TARGET_S = 100, 5.0
 KINDS = ("raymux:Gateway", "raymux:ModelManager", "ServeController", "serve", "deployments.serve")
 
@@ -49,7 +44,6 @@ class Sample:
     ray_to_ready_s: float
     memory_mib: dict[str, float]
     idle_cpu_ms_per_s: dict[str, float]
-    live_cpu_ms_per_s: dict[str, float]
     latencies: dict[str, Latency]
     longest_waits_ms: dict[str, float]
     pure: dict[str, float]
@@ -159,8 +153,6 @@ def _measure(num_models: int, repetition: int, options: argparse.Namespace) -> S
             "model lists": longest_wait_ms(server, lambda: latency(server, "/v1/models", 100)),
             "a model is registered": longest_wait_ms(server, lambda: register(server, "peft:model-0000:late")),
         }
-        with _replicas(server, min(NUM_LIVE, num_models)):
-            live = _cpu_ms_per_s(meter, options.window_s)
     sample = Sample(
         num_models,
         repetition,
@@ -168,7 +160,6 @@ def _measure(num_models: int, repetition: int, options: argparse.Namespace) -> S
         ready_s - ray_up_s,
         memory,
         idle,
-        live,
         latencies,
         waits,
         many_models_pure.measure(configuration(num_models)),
@@ -192,34 +183,6 @@ def _cpu_ms_per_s(meter: CpuMeter, window_s: float) -> dict[str, float]:
 
 def _by_kind(values: dict[str, float]) -> dict[str, float]:
     return {**{kind: values.get(kind, 0.0) for kind in KINDS}, "all": sum(values.values())}
-
-
-@contextmanager
-def _replicas(server: Server, number: int) -> Iterator[None]:
-    """Reports as of this many replicas, once a second each, while the block runs."""
-    command = [sys.executable, "-m", "benchmarks.many_models_replicas", "--number", str(number)]
-    environment = {**serve_environment(fast_path=True), "RAY_ADDRESS": _ray_address(server.pid)}
-    with subprocess.Popen(
-        command, cwd=PROJECT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as process:
-        assert process.stdout is not None
-        if process.stdout.readline() != b"begin\n":
-            raise ServerFailed("the replicas that report did not start")
-        try:
-            # Their first reports change states; the window begins after them.
-            time.sleep(1)
-            yield
-        finally:
-            process.terminate()
-
-
-def _ray_address(pid: int) -> str:
-    """Of the cluster that descends from a process."""
-    for process in psutil.Process(pid).children(recursive=True):
-        for word in process.cmdline():
-            if word.startswith("--gcs-address="):
-                return word.partition("=")[2]
-    raise ServerFailed("the server has no Ray cluster")
 
 
 def _text(conditions: Conditions, samples: list[Sample]) -> str:
@@ -257,9 +220,6 @@ def _rows(one: list[Sample], many: list[Sample]) -> Iterator[str]:
         yield row(f"memory of {kind}, MiB (USS)", "memory_mib", kind)
     for kind in ("raymux:Gateway", "raymux:ModelManager", "ServeController", "all"):
         yield row(f"CPU of {kind}, idle, ms/s", "idle_cpu_ms_per_s", kind)
-    for kind in ("raymux:Gateway", "raymux:ModelManager"):
-        nums = [min(NUM_LIVE, group[0].num_models) for group in (one, many)]
-        yield row(f"CPU of {kind} with {nums[0]} / {nums[1]} replicas, ms/s", "live_cpu_ms_per_s", kind)
     for name in one[0].latencies:
         cells = []
         for group in (one, many):
