@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -40,16 +40,16 @@ def latency(server: Server, path: str, num_requests: int, *, status: int = 200) 
 
 def longest_wait_ms(server: Server, work: Callable[[], object]) -> float:
     """The longest that /health, which needs nothing but the gateway's event loop, takes while `work` runs."""
-    worker = threading.Thread(target=work)
-    connection = _connect(server)
+    connection, times_s = _connect(server), [0.0]
     _get(connection, "/health")
-    times_s = [0.0]
-    worker.start()
-    while worker.is_alive():
-        begun_s = time.perf_counter()
-        _get(connection, "/health")
-        times_s.append(time.perf_counter() - begun_s)
-        time.sleep(PROBE_INTERVAL_S)
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(work)
+        while not working.done():
+            begun_s = time.perf_counter()
+            _get(connection, "/health")
+            times_s.append(time.perf_counter() - begun_s)
+            time.sleep(PROBE_INTERVAL_S)
+        working.result()
     connection.close()
     return max(times_s) * 1000
 
