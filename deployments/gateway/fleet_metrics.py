@@ -69,7 +69,7 @@ class FleetMetrics:
         async with self._one_at_a_time:
             is_whole, self._is_known = not self._is_known, False
             try:
-                counts = await self._metrics.all() if is_whole else self._metrics.changes()
+                counts = await (self._metrics.all() if is_whole else self._metrics.changes())
                 self._is_known = await self._fleet.manager.gateway_metrics.remote(
                     self._id, next(self._numbers), counts, is_whole=is_whole
                 )
