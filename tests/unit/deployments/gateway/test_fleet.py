@@ -130,7 +130,7 @@ async def test_an_unreachable_replica_is_offered_no_more_until_it_reports_again(
 ) -> None:
     manager.publish([report("r1", sent_at_s=10.0)])
     await settle()
-    monkeypatch.setattr(fleet_module, "time", SimpleNamespace(time=lambda: 11.0))
+    monkeypatch.setattr(fleet_module, "time", SimpleNamespace(time=lambda: 11.0, monotonic=lambda: 11.0))
     fleet.mark_unreachable(report("r1"))
     assert await chosen(fleet) is None
     manager.publish([report("r1", sent_at_s=10.5)])
