@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from starlette.types import Message, Send
 
-# What one running request adds to the time between two writes of a stream: 3,300 writes a second, however many streams
-# there are. Up to 16 streams of a token every 5 ms keep their own pace; with 64, four or so events share a write.
-INTERVAL_PER_REQUEST_S = 0.0003
+# What one running request adds to the time between two writes of a stream: 2,500 writes a second, however many streams
+# there are. Up to 12 streams of a token every 5 ms keep their own pace; with 64, five or so events share a write.
+INTERVAL_PER_REQUEST_S = 0.0004
 # 25 writes a second. Above it readers would see the text come in jerks.
 MAX_INTERVAL_S = 0.04
 
