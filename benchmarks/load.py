@@ -17,7 +17,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,7 +52,8 @@ class Load:
     """What to send where. `requests` has one for each model, the most wanted first; `rate` is requests/s, if any."""
 
     host: str
-    port: int
+    # The same number of each: where the server of each model's request listens.
+    ports: tuple[int, ...]
     requests: tuple[bytes, ...]
     num_events: int | None
     duration_s: float
@@ -68,7 +69,7 @@ class Load:
         names = model_names(options.model, options.models)
         return cls(
             host=host,
-            port=port,
+            ports=tuple(port + rank if options.each_port else port for rank in range(len(names))),
             requests=tuple(_request(url.path, f"{host}:{port}", {"model": name, **fields}) for name in names),
             # An event for each token, and [DONE].
             num_events=None if not is_stream else 0 if options.any_events else options.tokens + 1,
@@ -120,16 +121,22 @@ class Client:
     def __init__(self, load: Load) -> None:
         self._load = load
         self._random = random.Random(SEED)
+        self._targets = list(zip(load.ports, load.requests, strict=True))
         self._cumulated = list(accumulate(zipf_weights(len(load.requests))))
-        self._connections: deque[Connection] = deque()
+        self._idle: dict[int, deque[Connection]] = {port: deque() for port in load.ports}
+        self._num_free = 0
         self._timings = Timings()
         self._errors: Counter[str] = Counter()
 
     async def connect(self, num_streams: int) -> None:
-        self._connections.extend([await self._connect() for _ in range(num_streams)])
+        """Let so many requests be under way at once; with more than one port, connections are made as they are needed."""
+        self._num_free = num_streams
+        if len(self._idle) == 1:
+            (port,) = self._idle
+            self._idle[port].extend([await self._connect(port) for _ in range(num_streams)])
 
     def close(self) -> None:
-        for connection in self._connections:
+        for connection in chain.from_iterable(self._idle.values()):
             connection.close()
 
     async def run(self, duration_s: float) -> LoadReport:
@@ -137,7 +144,7 @@ class Client:
         self._timings.clear()
         self._errors.clear()
         if self._load.rate is None:
-            rates = await asyncio.gather(*(self._stream(duration_s) for _ in range(len(self._connections))))
+            rates = await asyncio.gather(*(self._stream(duration_s) for _ in range(self._num_free)))
         else:
             rates = [(await self._arrivals(self._load.rate, duration_s), duration_s)]
         ttfts_s = self._timings.ttfts_s
@@ -168,7 +175,7 @@ class Client:
         begun_s = due_s = time.perf_counter()
         while (due_s := due_s + self._random.expovariate(rate)) < begun_s + duration_s:
             await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
-            if self._connections:
+            if self._num_free:
                 requests.append(asyncio.create_task(self._send()))
                 # Let it take its connection before the next one looks for one.
                 await asyncio.sleep(0)
@@ -178,30 +185,30 @@ class Client:
 
     async def _send(self) -> bool:
         """One request on the connection that has been idle longest. Whether it went well."""
-        connection = self._connections.popleft()
+        port, request = self._random.choices(self._targets, cum_weights=self._cumulated)[0]
+        idle = self._idle[port]
+        connection = idle.popleft() if idle else None
+        self._num_free -= 1
         try:
-            if not connection.is_open:
-                connection = await self._connect()
+            if connection is None or not connection.is_open:
+                connection = await self._connect(port)
             async with asyncio.timeout(REQUEST_TIMEOUT_S):
-                await connection.request(self._next())
+                await connection.request(request)
+            idle.append(connection)
             return True
         except (BadReply, OSError, TimeoutError) as error:
             self._errors[str(error) or type(error).__name__] += 1
-            connection.close()
+            if connection is not None:
+                connection.close()
             # A server that refuses everything is not hammered.
             await asyncio.sleep(0.1)
             return False
         finally:
-            self._connections.append(connection)
+            self._num_free += 1
 
-    def _next(self) -> bytes:
-        return self._random.choices(self._load.requests, cum_weights=self._cumulated)[0]
-
-    async def _connect(self) -> Connection:
+    async def _connect(self, port: int) -> Connection:
         loop, load = asyncio.get_running_loop(), self._load
-        _, connection = await loop.create_connection(
-            lambda: Connection(self._timings, load.num_events), load.host, load.port
-        )
+        _, connection = await loop.create_connection(lambda: Connection(self._timings, load.num_events), load.host, port)
         return connection
 
 
@@ -230,6 +237,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("url", help="of a chat completions or embeddings endpoint, http only")
     parser.add_argument("--model", default="emulated")
     parser.add_argument("--models", type=int, default=1, help="NAME-1 to NAME-N instead, by Zipf's law")
+    parser.add_argument("--each-port", action="store_true", help="each model at a port of its own, from the URL's on")
     parser.add_argument("--streams", type=int, default=8, help="requests at once")
     parser.add_argument("--rate", type=float, help="requests/s that arrive at random, at most --streams at once")
     parser.add_argument("--tokens", type=int, default=64)

@@ -14,7 +14,8 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ def bare(port: int) -> Iterator[Server]:
     """The emulated engine alone."""
     with running(["benchmarks.bare", "--port", str(port)], "bare", port) as server:
         yield server
+
+
+@contextmanager
+def bare_each(port: int, num: int) -> Iterator[Server]:
+    """As many of them as there are models, at ports in a row: a client that knows them all needs no gateway."""
+    with together([partial(bare, port + number) for number in range(num)]) as servers:
+        first, *others = servers
+        yield replace(first, path="bare-each", behind=tuple(each.pid for each in others), client_words=("--each-port",))
 
 
 @contextmanager

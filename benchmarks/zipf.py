@@ -1,6 +1,7 @@
-"""`python -m benchmarks zipf`: many streams over many models, next to one server of the same engine without raymux.
+"""`python -m benchmarks zipf`: many streams over many models, next to servers of the same engine without raymux.
 
-Twenty models with an emulated engine each, 64 tokens at 5 ms; which one a request asks for follows Zipf's law.
+Twenty models with an emulated engine each, 64 tokens at 5 ms; which one a request asks for follows Zipf's law. `bare` is
+one server for all of them, `bare-each` one for each, as models need it that do not fit into one engine.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 
 from benchmarks.load import model_names, run_client
 from benchmarks.report import Conditions, write
-from benchmarks.servers import PROBE, Server, ServerFailed, bare, deployment, raymux
+from benchmarks.servers import PROBE, Server, ServerFailed, bare, bare_each, deployment, raymux
 from benchmarks.turns import Plan, add_options, measure
 
 MODEL = str(PROBE["model"])
@@ -36,6 +37,7 @@ def main(arguments: list[str]) -> int:
             server = stack.enter_context(raymux(options.port, probe=probe, edit=edit))
             _start(server, names)
             servers = [server, stack.enter_context(bare(options.port + 1))]
+            servers.append(stack.enter_context(bare_each(options.port + 2, options.models)))
             samples = measure(Plan(tuple(options.streams), options.repetitions, options.duration_s, words), servers)
     except ServerFailed as error:
         print(error, file=sys.stderr)
@@ -47,7 +49,7 @@ def main(arguments: list[str]) -> int:
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks zipf", description="Many streams over many models.")
     parser.add_argument("--models", type=int, default=20, help="each with an engine of its own")
-    add_options(parser, "zipf", streams=[256], duration_s=4.0, port=8231, ports="two")
+    add_options(parser, "zipf", streams=[256], duration_s=4.0, port=8231, ports="22")
     return parser.parse_args(arguments)
 
 
