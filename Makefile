@@ -30,7 +30,7 @@ test: install ## run the whole test suite
 
 test-unit: install ## run the tests that need neither Ray nor vLLM
 	@requirements/test_tools.sh
-	$(PY) -m pytest tests/unit $(ARGS)
+	$(PY) -m pytest tests/unit -n auto $(ARGS)
 
 faults: install ## break every part while requests run, and print what clients see of it
 	@requirements/test_tools.sh

@@ -1,8 +1,8 @@
 """The catalog as one text inside a Serve configuration: `python -m catalog.packing serve_config.yaml`.
 
-Serve's controller copies each deployment's `user_config`, whole, in each of its loops, ten times a second: a tenth of
-a core for a thousand models with an adapter each. A text is not copied. The packed configuration is the same one, for
-`serve deploy` and `serve run`; `python -m deployments.serve` packs by itself.
+Serve's controller copies each deployment's `user_config`, whole, in each of its loops: 10 ms of CPU for a thousand
+models with an adapter each. A text is not copied. The packed configuration is the same one, for `serve deploy` and
+`serve run`; `python -m deployments.serve` packs by itself.
 """
 
 from __future__ import annotations
