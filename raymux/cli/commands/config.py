@@ -1,0 +1,72 @@
+"""`raymux validate` and `raymux import`: configurations of servers."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from raymux.cli import server_parts
+from raymux.cli.connection import Output, OutputOption
+from raymux.cli.errors import CliError, ExitCode
+from raymux.cli.output import print_json
+from raymux.convert import Format
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    app.command("validate")(validate)
+    app.command("import")(import_)
+
+
+def validate(
+    file: Annotated[Path, typer.Argument(help="A Serve configuration such as serve_config.yaml.")],
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Check a configuration before it runs; what is wrong is told with its line."""
+    if output is Output.TABLE:
+        print("\n".join(server_parts.validate(file)))
+        return
+    try:
+        print_json({"file": str(file), "valid": True, "notes": server_parts.validate(file)})
+    except CliError as error:
+        print_json({"file": str(file), "valid": False, "error": str(error)})
+        raise typer.Exit(ExitCode.FAILED) from None
+
+
+def import_(
+    file: Annotated[Path, typer.Argument(help="The other product's configuration.")],
+    from_: Annotated[
+        Format | None, typer.Option("--from", help="Whose it is; told by what is in it where not given.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Where to write; without it to stdout.")] = None,
+) -> None:
+    """Turn a configuration of Ray Serve LLM, LiteLLM or llama-swap into a serve_config.yaml.
+
+    What cannot be carried over stands as comments in the result, and on stderr.
+    """
+    from raymux.convert.conversion import ConversionError, convert
+
+    try:
+        text = file.read_text(encoding="utf-8")
+        converted = convert(text, from_)
+    except (OSError, UnicodeDecodeError):
+        raise CliError(f"{file} cannot be read.", ExitCode.USAGE) from None
+    except ConversionError as error:
+        raise CliError(f"{file}: {error}") from None
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / (to.name if to is not None else "serve_config.yaml")
+        draft.write_text(converted.text, encoding="utf-8")
+        server_parts.validate(draft)
+    for warning in converted.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if to is None:
+        sys.stdout.write(converted.text)
+        return
+    if to.exists():
+        raise CliError(f"{to} exists already; remove it, or name another file with --to.", ExitCode.USAGE)
+    to.write_text(converted.text, encoding="utf-8")
+    print(f"{to} is written; look at its comments, then `raymux validate {to}` and `raymux serve {to}`.")
