@@ -15,9 +15,9 @@ HEAVY = ("openai", "httpx", "httpx2", "rich", "pydantic", "yaml", "typer")
 
 def loaded_by(code: str) -> set[str]:
     """The top-level modules that are loaded after a fresh interpreter has run `code`."""
-    script = f"import sys\n{code}\nprint('\\n'.join({{name.partition('.')[0] for name in sys.modules}}))"
+    script = f"import sys\n{code}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
     run = subprocess.run([sys.executable, "-c", script], cwd=PROJECT, capture_output=True, text=True, check=True)
-    return set(run.stdout.split())
+    return set(run.stdout.splitlines()[-1].split())
 
 
 def test_importing_raymux_loads_nothing_else() -> None:
