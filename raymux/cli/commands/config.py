@@ -42,6 +42,7 @@ def import_(
     from_: Annotated[
         Format | None, typer.Option("--from", help="Whose it is; told by what is in it where not given.")
     ] = None,
+    gpu: Annotated[str, typer.Option(help="The type of GPU for models that name none.")] = "L4",
     to: Annotated[Path | None, typer.Option(help="Where to write; without it to stdout.")] = None,
 ) -> None:
     """Turn a configuration of Ray Serve LLM, LiteLLM or llama-swap into a serve_config.yaml.
@@ -52,7 +53,7 @@ def import_(
 
     try:
         text = file.read_text(encoding="utf-8")
-        converted = convert(text, from_)
+        converted = convert(text, from_, gpu)
     except (OSError, UnicodeDecodeError):
         raise CliError(f"{file} cannot be read.", ExitCode.USAGE) from None
     except ConversionError as error:
