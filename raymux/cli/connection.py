@@ -28,7 +28,9 @@ class Output(StrEnum):
     JSON = "json"
 
 
-OutputOption = Annotated[Output, typer.Option("--output", "-o", help="`json` prints what the server answers.")]
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="`json` for scripts: what the server answers, as it is.")
+]
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "output": (OutputOption, Output.TABLE),
     "url": (

@@ -104,7 +104,7 @@ def engine_settings(kwargs: Fields, draft: Draft, about: str) -> Entry:
             engine[name] = value
     args = {}
     for name, value in kwargs.rest():
-        if name in _SET_BY_RAYMUX:
+        if name in SET_BY_RAYMUX:
             draft.note(about, f"{name} is set by raymux itself and not carried over.")
         else:
             args[name] = value
@@ -112,7 +112,7 @@ def engine_settings(kwargs: Fields, draft: Draft, about: str) -> Entry:
 
 
 # `RESERVED_ENGINE_ARGS` of `catalog/models.py`, without those that have fields of their own.
-_SET_BY_RAYMUX = frozenset(
+SET_BY_RAYMUX = frozenset(
     {
         "model", "served_model_name", "host", "port", "uds", "api_key", "enable_lora", "max_loras", "max_cpu_loras",
         "max_lora_rank", "lora_modules", "tensor_parallel_size", "pipeline_parallel_size",

@@ -48,7 +48,8 @@ def run(environment: dict[str, str]) -> Run:
     return run
 
 
-def test_chat_prints_the_answer(run: Run) -> None:
+def test_chat_prints_the_answer(server: RunningServer, run: Run) -> None:
+    chat(server, "fast")
     done = run("inference", "chat", "--model", "fast", "--message", "hi", "--max-tokens", "3", "--top-k", "5")
     assert (done.returncode, done.stdout, done.stderr) == (0, "one two three \n", "")
     short = run("inference", "--message", "hi", "--max-tokens", "2")
@@ -149,26 +150,35 @@ def test_ctrl_c_in_a_stream_ends_the_generation(server: RunningServer, environme
     server.wait_for("fast", lambda status: status["num_running"] == 0, 5, "has ended the request")
 
 
-@pytest.mark.parametrize("more", [(), ("--stream",)])
-def test_a_cold_start_is_told_on_stderr(server: RunningServer, run: Run, more: tuple[str, ...]) -> None:
+def test_everybody_who_waits_for_a_cold_model_is_told_how_far_it_is(
+    server: RunningServer, environment: dict[str, str]
+) -> None:
     server.wait_for_state("slow-start", "cold", 30)
-    done = run("inference", "chat", "--model", "slow-start", "--message", "hi", "--max-tokens", "2", *more)
-    assert (done.returncode, done.stdout) == (0, "one two \n")
-    assert "slow-start is starting (loading)" in done.stderr
-
-
-def test_the_client_library_answers_embeds_and_tells_of_a_cold_start(server: RunningServer) -> None:
+    words = command("inference", "chat", "--model", "slow-start", "--message", "hi", "--max-tokens", "2")
+    talkers = [
+        subprocess.Popen(
+            [*words, *more], cwd=PROJECT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for more in ([], ["--stream"])
+    ]
     seen: list[ColdStart] = []
     with InferenceClient(server.url, ADMIN_KEY, on_cold_start=seen.append) as client:
+        assert client.chat("hi", model="slow-start", max_tokens=1) == "one "
+        assert client.status().of("slow-start")[0].state == "ready"
+    assert any(each.step == "loading" for each in seen)
+    for talker in talkers:
+        out, err = talker.communicate(timeout=60)
+        assert (talker.returncode, out) == (0, "one two \n")
+        assert "slow-start is starting (loading)" in err
+
+
+def test_the_client_library_answers_embeds_and_describes(server: RunningServer) -> None:
+    with InferenceClient(server.url, ADMIN_KEY) as client:
         assert client.chat("hi", model="fast", max_tokens=3) == "one two three "
         assert "".join(client.chat("hi", model="fast", max_tokens=3, stream=True)) == "one two three "
         vectors = client.embed(["a", "bcd"], model="embedder")
         assert [len(vector) for vector in vectors] == [8, 8]
         assert client.models.retrieve("peft:fast:a").to_dict()["parent"] == "fast"
-        server.wait_for_state("slow-start", "cold", 30)
-        assert client.chat("hi", model="slow-start", max_tokens=1) == "one "
-        assert any(each.step == "loading" for each in seen)
-        assert client.status().of("slow-start")[0].state == "ready"
 
 
 async def test_the_client_for_asyncio_warms_up_and_answers(server: RunningServer) -> None:

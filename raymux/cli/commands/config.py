@@ -51,6 +51,8 @@ def import_(
     """
     from raymux.convert.conversion import ConversionError, convert
 
+    if to is not None and to.exists():
+        raise CliError(f"{to} exists already; remove it, or name another file with --to.", ExitCode.USAGE)
     try:
         text = file.read_text(encoding="utf-8")
         converted = convert(text, from_, gpu)
@@ -58,16 +60,22 @@ def import_(
         raise CliError(f"{file} cannot be read.", ExitCode.USAGE) from None
     except ConversionError as error:
         raise CliError(f"{file}: {error}") from None
-    with tempfile.TemporaryDirectory() as folder:
-        draft = Path(folder) / (to.name if to is not None else "serve_config.yaml")
-        draft.write_text(converted.text, encoding="utf-8")
-        server_parts.validate(draft)
+    _check(converted.text)
     for warning in converted.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if to is None:
         sys.stdout.write(converted.text)
         return
-    if to.exists():
-        raise CliError(f"{to} exists already; remove it, or name another file with --to.", ExitCode.USAGE)
     to.write_text(converted.text, encoding="utf-8")
     print(f"{to} is written; look at its comments, then `raymux validate {to}` and `raymux serve {to}`.")
+
+
+def _check(text: str) -> None:
+    """Raise CliError where the result is not what a server takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "serve_config.yaml"
+        draft.write_text(text, encoding="utf-8")
+        try:
+            server_parts.validate(draft)
+        except CliError as error:
+            raise CliError(f"the result is not valid: {str(error).replace(f'{draft}:', 'line ')}") from None

@@ -76,16 +76,20 @@ def chat(
 
 def _stream(session: Session, body: dict[str, Any], headers: Mapping[str, str], waiting: Waiting) -> None:
     body = {**body, "stream": True, "stream_options": {"include_usage": True}}
+    has_text = False
     # Leaving early, by Ctrl-C as well, closes the connection, by which the server ends the generation.
     with closing(session.api.events("/v1/chat/completions", body, waiting.report, headers)) as events:
-        for event in events:
-            waiting.end()
-            if session.is_json:
-                print_json_line(event)
-            else:
-                print(_text(event), end="", flush=True)
-    if not session.is_json:
-        print()
+        try:
+            for event in events:
+                waiting.end()
+                if session.is_json:
+                    print_json_line(event)
+                elif text := _text(event):
+                    has_text = True
+                    print(text, end="", flush=True)
+        finally:
+            if has_text:
+                print(flush=True)
 
 
 def _text(event: Mapping[str, Any]) -> str:

@@ -169,5 +169,5 @@ def test_every_name_becomes_one_that_is_allowed(text: str) -> None:
 
 def test_what_the_client_knows_of_the_server_is_still_true() -> None:
     own_fields = {*EngineSettings.model_fields} & RESERVED_ENGINE_ARGS
-    assert RESERVED_ENGINE_ARGS - own_fields == draft._SET_BY_RAYMUX
+    assert RESERVED_ENGINE_ARGS - own_fields == draft.SET_BY_RAYMUX
     assert draft.GPU_TYPES == GPU_TYPES
