@@ -123,7 +123,7 @@ class Api:
 
 def _error_of(error: Mapping[str, Any], status: int | None) -> CliError:
     """The server's error as a line: its message, what helps with keys, and what a report of it should name."""
-    message = " ".join(str(error["message"]).split())
+    message = "".join(char for char in " ".join(str(error["message"]).split()) if char.isprintable())
     code = ExitCode.FAILED
     if status in (401, 403):
         code = ExitCode.NOT_ALLOWED

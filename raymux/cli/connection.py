@@ -13,6 +13,7 @@ import typer
 
 from raymux.cli import profile_store
 from raymux.cli.errors import CliError, ExitCode
+from raymux.cli.output import print_json
 from raymux.client.address import KEY_VARIABLE, Address, find_address, plain_url, url_in
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ class Session:
     @property
     def is_json(self) -> bool:
         return self.output is Output.JSON
+
+    def show(self, reply: Any, text: str) -> None:
+        """Print the server's reply, or what it says in words."""
+        if self.is_json:
+            print_json(reply)
+        else:
+            print(text)
 
     @cached_property
     def api(self) -> Api:

@@ -91,7 +91,8 @@ class AsyncInferenceClient(AsyncOpenAI):
         key = api_key if callable(api_key) else address.api_key or NO_KEY
         super().__init__(base_url=address.api_url, api_key=key, timeout=timeout, **options)
         # Those of the environment are meant for OpenAI.
-        self.organization, self.project = options.get("organization"), options.get("project")
+        for name in ("organization", "project", "admin_api_key"):
+            setattr(self, name, options.get(name))
         self.on_cold_start = on_cold_start
 
     @cached_property

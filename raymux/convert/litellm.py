@@ -144,7 +144,9 @@ class _Conversion:
                 "anthropic" if route.startswith("claude") else "openai" if re.match(r"gpt|o\d|text-", route) else ""
             )
         if base is not None and prefix in ("openai", "text-completion-openai", *_SERVERS):
-            return self._server(name, str(base), key)
+            # Ollama's own API is at its root, the one of OpenAI's form below /v1.
+            below = "" if "ollama" not in prefix or str(base).rstrip("/").endswith("/v1") else "/v1"
+            return self._server(name, str(base).rstrip("/") + below, key)
         if prefix not in _PROVIDERS:
             return None
         own, url = _PROVIDERS[prefix]

@@ -143,6 +143,13 @@ def _typed(text: str) -> Any:
     return text
 
 
+def _number(value: Any) -> Any:
+    """vLLM also reads 32k as 32,000 and 32K as 32,768."""
+    match = re.fullmatch(r"([0-9.]+)([kKmM])", str(value))
+    factors = {"k": 1_000, "K": 1_024, "m": 1_000_000, "M": 1_048_576}
+    return int(float(match[1]) * factors[match[2]]) if match else value
+
+
 def _from_vllm(words: list[str], model: Entry, count: int, gpu: str, draft: Draft) -> None:
     plain, options = _options(_vllm_arguments(words) or [])
     short = {"-tp": "tensor_parallel_size", "-pp": "pipeline_parallel_size"}
@@ -151,6 +158,8 @@ def _from_vllm(words: list[str], model: Entry, count: int, gpu: str, draft: Draf
         kwargs[name.removeprefix("no_")] = not kwargs.pop(name)
     for unneeded in ("host", "port", "served_model_name", "api_key"):
         kwargs.pop(unneeded, None)
+    for name in ("max_model_len", "max_num_seqs", "max_num_batched_tokens"):
+        kwargs |= {name: _number(kwargs[name])} if name in kwargs else {}
     source = kwargs.pop("model", None) or (plain[0] if plain else None)
     if source is None:
         draft.note(model["name"], "no model was found in its command; name it as source.")

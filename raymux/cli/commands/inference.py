@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 from raymux.cli import sampling
 from raymux.cli.connection import Session, connected
 from raymux.cli.errors import CliError, ExitCode
-from raymux.cli.output import Waiting, print_json, print_json_line
+from raymux.cli.output import Waiting, print_json_line
 from raymux.client.cold_start import Watch
 
 
@@ -71,7 +71,7 @@ def chat(
         api = session.api
         with Watch(lambda waited_s: api.starting(model, waited_s), waiting.report):
             answer = api.post("/api/inference/chat", {**body, **said}, headers)
-    print_json(answer) if session.is_json else print(answer["response"])
+    session.show(answer, answer["response"])
 
 
 def _stream(session: Session, body: dict[str, Any], headers: Mapping[str, str], waiting: Waiting) -> None:

@@ -83,14 +83,14 @@ def add(
     if "name" not in entry:
         raise CliError("name it: `raymux models add NAME --source FOLDER`, or `--file ENTRY.yaml`.", ExitCode.USAGE)
     added = session.api.post("/v1/models", entry)
-    print_json(added) if session.is_json else print(f"{added['id']} is registered.")
+    session.show(added, f"{added['id']} is registered.")
 
 
 @connected(app, "remove")
 def remove(session: Session, model: Name) -> None:
     """Remove a model that was registered while the server ran."""
     removed = session.api.delete(f"/v1{bodies.model_path(model)}")
-    print_json(removed) if session.is_json else print(f"{removed['id']} is removed.")
+    session.show(removed, f"{removed['id']} is removed.")
 
 
 @connected(app, "promote")
@@ -146,7 +146,7 @@ def warmup(
 def _order(session: Session, model: str, verb: str, what: str, *, drain: bool = False) -> None:
     query = {"drain": "true"} if drain else {}
     accepted = session.api.post(f"/v1{bodies.model_path(model, verb)}", **query)
-    print_json(accepted) if session.is_json else print(f"{accepted['id']} {what}")
+    session.show(accepted, f"{accepted['id']} {what}")
 
 
 def _entry(file: Path) -> dict[str, Any]:

@@ -40,4 +40,4 @@ def stop(session: Session, service: Id) -> None:
 
 def _order(session: Session, service: str, verb: str, what: str) -> None:
     accepted = session.api.post(f"/api{bodies.model_path(service, verb).replace('/models/', '/services/', 1)}")
-    print_json(accepted) if session.is_json else print(f"{accepted['id']} {what}")
+    session.show(accepted, f"{accepted['id']} {what}")

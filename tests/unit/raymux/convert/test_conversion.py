@@ -123,6 +123,7 @@ def test_llama_swap_keeps_commands_times_groups_and_peers(tmp_path: Path) -> Non
     assert coder.lifecycle.idle_timeout_s == 86_400
     assert llama.variants[0].sleep_group == coder.variants[0].sleep_group == "big"
     assert (vllm.source, vllm.variants[0].shape, vllm.variants[0].sleep_group) == ("Qwen/Qwen3-4B", "A10G:2", None)
+    assert vllm.engine.max_model_len == 32_768
     assert vllm.engine.args == {
         "enable_auto_tool_choice": True, "tool_call_parser": "hermes", "enable_prefix_caching": False,
     }  # fmt: skip
