@@ -20,9 +20,11 @@ def test_a_terminal_gets_one_line_that_changes_and_then_goes(monkeypatch: pytest
     with Waiting() as waiting:
         waiting.report(ColdStart("scheduling", "m"))
         waiting.report(ColdStart("starting", "m", "loading", 3))
-    assert "m is scheduling" in screen.getvalue()
-    # The cursor is shown again, so the line has ended.
-    assert screen.getvalue().rstrip().endswith("\x1b[2K") or "\x1b[?25h" in screen.getvalue()
+    shown = screen.getvalue()
+    assert "m is starting (loading), 3 s so far" in shown
+    # The cursor is there again, and the line is not.
+    assert "\x1b[?25h" in shown
+    assert shown.endswith("\x1b[2K")
 
 
 def test_a_pipe_gets_a_line_for_each_step(capsys: pytest.CaptureFixture[str]) -> None:
