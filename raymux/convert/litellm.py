@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from raymux.convert.draft import Draft, Entry, Fields, base_name
 
-# Providers with an API of OpenAI's form, by LiteLLM's prefix: raymux's name, and the base URL where it needs one.
-_PROVIDERS: dict[str, tuple[str, str]] = {
-    "openai": ("openai", ""),
-    "anthropic": ("anthropic", ""),
-    "together_ai": ("together", ""),
-    "groq": ("groq", "https://api.groq.com/openai/v1"),
-    "mistral": ("mistral", "https://api.mistral.ai/v1"),
-    "deepseek": ("deepseek", "https://api.deepseek.com/v1"),
-    "openrouter": ("openrouter", "https://openrouter.ai/api/v1"),
-    "xai": ("xai", "https://api.x.ai/v1"),
+
+class _Known(NamedTuple):
+    """A provider with a known API: its name in raymux, where it is, and the variable with its key."""
+
+    name: str
+    base_url: str
+    variable: str
+
+
+# By LiteLLM's prefix of their models.
+_KNOWN = {
+    "openai": _Known("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+    "anthropic": _Known("anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"),
+    "together_ai": _Known("together", "https://api.together.xyz/v1", "TOGETHER_API_KEY"),
+    "groq": _Known("groq", "https://api.groq.com/openai/v1", "GROQ_API_KEY"),
+    "mistral": _Known("mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"),
+    "deepseek": _Known("deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"),
+    "openrouter": _Known("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    "xai": _Known("xai", "https://api.x.ai/v1", "XAI_API_KEY"),
 }
+# Of these raymux itself knows everything (`catalog/providers.py`).
+_BUILT_IN = ("openai", "anthropic", "together")
 # Servers of OpenAI's form that say by `api_base` where they are.
-_SERVERS = ("hosted_vllm", "openai_like", "custom_openai", "lm_studio", "llamafile", "ollama", "ollama_chat")
-_KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY", "together": "TOGETHER_API_KEY"}
+_SERVERS = (
+    "hosted_vllm", "openai_like", "custom_openai", "lm_studio", "llamafile", "ollama", "ollama_chat",
+    "text-completion-openai",
+)  # fmt: skip
 _TASKS = {"chat": "generate", "completion": "generate", "responses": "generate", "embedding": "embed"}
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -69,6 +83,7 @@ class _Conversion:
     def __init__(self, draft: Draft) -> None:
         self._draft = draft
         self.providers: dict[str, Entry] = {}
+        self._places: dict[str, _Known] = {}
         self._groups: dict[str, list[tuple[str, Entry]]] = {}
         self._aliases: set[str] = set()
 
@@ -81,11 +96,12 @@ class _Conversion:
         route = str(params.take("model", ""))
         mode, base, key = info.take("mode", "chat"), params.take("api_base"), params.take("api_key")
         task = _TASKS.get(mode)
-        provider = self._provider(name, route, base, key) if task and "*" not in name + route else None
+        prefix, upstream = _taken_apart(route)
+        provider = self._provider(name, prefix, base, key) if task and "*" not in name + route else None
         if provider is None or task is None:
-            self._draft.note("", f"{name} ({route}) is left out: {self._reason(name + route, route, mode, task)}.")
+            self._draft.note("", f"{name} ({route}) is left out: {_reason(name + route, prefix, mode, task)}.")
             return
-        own, upstream = self._model_name(provider, route)
+        own = base_name(upstream.replace("/", "-"))
         model = next((each for each in provider["models"] if each["name"] == own), None)
         if model is None:
             model = {"name": own, **({} if own == upstream else {"upstream": upstream}), "tasks": [task]}
@@ -137,80 +153,80 @@ class _Conversion:
             self._aliases.add(alias)
             model.setdefault("aliases", []).append(alias)
 
-    def _provider(self, name: str, route: str, base: Any, key: Any) -> Entry | None:
-        prefix, slash, _ = route.partition("/")
-        if not slash:
-            prefix = (
-                "anthropic" if route.startswith("claude") else "openai" if re.match(r"gpt|o\d|text-", route) else ""
-            )
-        if base is not None and prefix in ("openai", "text-completion-openai", *_SERVERS):
+    def _provider(self, name: str, prefix: str, base: Any, key: Any) -> Entry | None:
+        """The provider that a model belongs to, among those so far or a new one; None for one that is not known."""
+        if base is not None and (prefix == "openai" or prefix in _SERVERS):
             # Ollama's own API is at its root, the one of OpenAI's form below /v1.
-            below = "" if "ollama" not in prefix or str(base).rstrip("/").endswith("/v1") else "/v1"
-            return self._server(name, str(base).rstrip("/") + below, key)
-        if prefix not in _PROVIDERS:
+            url = str(base).rstrip("/")
+            return self._server(name, url if "ollama" not in prefix or url.endswith("/v1") else f"{url}/v1", key)
+        known = _KNOWN.get(prefix)
+        if known is None:
             return None
-        own, url = _PROVIDERS[prefix]
-        url = str(base) if base is not None else url
-        return self._named(own, {"base_url": url} if url else {}, key, name)
+        return self._entry(known._replace(base_url=str(base or known.base_url)), key, name)
 
-    def _server(self, name: str, base: str, key: Any) -> Entry:
-        host = urlsplit(base).hostname or "server"
-        port = urlsplit(base).port
-        more: Entry = {"base_url": base.rstrip("/")}
-        if base.startswith("http:") and host not in _LOOPBACK:
-            more["allow_plain_http"] = True
+    def _server(self, name: str, url: str, key: Any) -> Entry:
+        """A provider named after the host that it runs on."""
+        parts = urlsplit(url)
+        host = parts.hostname or "server"
+        own = base_name(f"{host}-{parts.port}" if parts.port else host)
+        entry = self._entry(_Known(own, url, _variable(f"{own}_API_KEY")), key, name)
+        if parts.scheme == "http" and host not in _LOOPBACK:
+            entry["allow_plain_http"] = True
             self._draft.note(name, f"its key goes to {host} in the clear.")
-        return self._named(base_name(f"{host}-{port}" if port else host), more, key, name)
+        return entry
 
-    def _named(self, own: str, more: Entry, key: Any, about: str) -> Entry:
-        """The provider of this name; another URL or key is another provider."""
-        variable = self._variable(own, key, about)
-        wanted = {**more, **({} if variable == _KEYS.get(own) else {"api_key_env": variable})}
-        number, name = 1, own
-        while name in self.providers and {k: self.providers[name].get(k) for k in ("base_url", "api_key_env")} != {
-            k: wanted.get(k) for k in ("base_url", "api_key_env")
-        }:
-            number += 1
-            name = f"{own}-{number}"
-        if name not in self.providers and number > 1 and own in _KEYS:
-            wanted = {"kind": "anthropic" if own == "anthropic" else "openai", "api_key_env": variable, **wanted}
-            wanted.setdefault(
-                "base_url",
-                {
-                    "openai": "https://api.openai.com/v1",
-                    "anthropic": "https://api.anthropic.com/v1",
-                    "together": "https://api.together.xyz/v1",
-                }[own],
-            )
-        return self.providers.setdefault(name, {"name": name, **wanted, "models": []})
+    def _entry(self, wanted: _Known, key: Any, about: str) -> Entry:
+        """The entry of a provider; another address or key of the same name is another provider."""
+        wanted = wanted._replace(variable=self._key_variable(wanted, str(key or ""), about))
+        names = (f"{wanted.name}-{number}" if number else wanted.name for number in count())
+        name = next(each for each in names if self._places.get(each, wanted) == wanted)
+        if name not in self.providers:
+            self._places[name] = wanted
+            entry: Entry = {"name": name, "base_url": wanted.base_url, "api_key_env": wanted.variable, "models": []}
+            if name in _BUILT_IN:
+                known = next(each for each in _KNOWN.values() if each.name == name)
+                given = {"base_url": known.base_url, "api_key_env": known.variable}
+                entry = {field: value for field, value in entry.items() if given.get(field) != value}
+            elif wanted.name == "anthropic":
+                entry["kind"] = "anthropic"
+            self.providers[name] = entry
+        return self.providers[name]
 
-    def _variable(self, own: str, key: Any, about: str) -> str:
+    def _key_variable(self, known: _Known, key: str, about: str) -> str:
         """The environment variable with the key. A key that stands in the file itself is not copied."""
-        text = str(key or "")
-        if text.startswith("os.environ/"):
-            found = re.sub(r"[^A-Z0-9_]", "_", text.removeprefix("os.environ/").upper())
-            return found.lstrip("_0123456789")[:64] or "API_KEY"
-        default = _KEYS.get(own) or re.sub(r"[^A-Z0-9]+", "_", f"{own}_API_KEY".upper()).lstrip("_0123456789")[:64]
-        if text:
-            self._draft.note(about, f"its API key is not copied: put it into the environment variable {default}.")
-        elif own not in _KEYS:
+        if key.startswith("os.environ/"):
+            given = key.removeprefix("os.environ/")
+            if _variable(given) != given:
+                self._draft.note(about, f"its key was in {given}; raymux reads it from {_variable(given)}.")
+            return _variable(given)
+        if key:
+            self._draft.note(about, f"its API key is not copied: put it into {known.variable} of the environment.")
+        elif known.name not in {each.name for each in _KNOWN.values()}:
             self._draft.note(
-                about, f"raymux sends a key to every provider: set {default}, to anything if it takes none."
+                about, f"raymux sends a key to every provider: set {known.variable}, to anything if it takes none."
             )
-        return default
+        return known.variable
 
-    def _model_name(self, provider: Entry, route: str) -> tuple[str, str]:
-        prefix, slash, rest = route.partition("/")
-        upstream = (
-            rest
-            if slash and (prefix in _PROVIDERS or prefix in _SERVERS or prefix == "text-completion-openai")
-            else route
-        )
-        return base_name(upstream.replace("/", "-")), upstream
 
-    def _reason(self, names: str, route: str, mode: str, task: str | None) -> str:
-        if "*" in names:
-            return "raymux serves only models that are listed by name"
-        if task is None:
-            return f"a provider's model generates or embeds, and this one's mode is {mode}"
-        return f"{route.partition('/')[0]} has no API of OpenAI's or Anthropic's form that is known here"
+def _taken_apart(route: str) -> tuple[str, str]:
+    """LiteLLM's prefix of a model, which it guesses for well-known names, and what the provider calls the model."""
+    prefix, slash, rest = route.partition("/")
+    if slash:
+        return prefix, rest
+    if route.startswith("claude"):
+        return "anthropic", route
+    return ("openai" if re.match(r"gpt|chatgpt|o\d|text-", route) else ""), route
+
+
+def _variable(text: str) -> str:
+    """The name of an environment variable as raymux allows it."""
+    return re.sub(r"[^A-Z0-9_]+", "_", text.upper()).lstrip("_0123456789")[:64] or "API_KEY"
+
+
+def _reason(names: str, prefix: str, mode: str, task: str | None) -> str:
+    """Why an entry is left out."""
+    if "*" in names:
+        return "raymux serves only models that are listed by name"
+    if task is None:
+        return f"a provider's model generates or embeds, and this one's mode is {mode}"
+    return f"{prefix or 'its provider'} has no API of OpenAI's or Anthropic's form that is known here"

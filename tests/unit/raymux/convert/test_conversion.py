@@ -172,3 +172,30 @@ def test_what_the_client_knows_of_the_server_is_still_true() -> None:
     own_fields = {*EngineSettings.model_fields} & RESERVED_ENGINE_ARGS
     assert RESERVED_ENGINE_ARGS - own_fields == draft.SET_BY_RAYMUX
     assert draft.GPU_TYPES == GPU_TYPES
+
+
+def test_another_address_or_key_of_a_provider_is_another_provider(tmp_path: Path) -> None:
+    entries = [
+        ("a", "gpt-4o", {}),
+        ("b", "openai/gpt-4o", {"api_key": "os.environ/SECOND"}),
+        ("c", "claude-sonnet-4-5", {"api_key": "os.environ/third"}),
+        ("d", "anthropic/claude-sonnet-4-5", {}),
+        ("e", "ollama/llama3", {"api_base": "http://localhost:11434"}),
+    ]
+    listed = [{"model_name": name, "litellm_params": {"model": model, **more}} for name, model, more in entries]
+    converted = convert(yaml.safe_dump({"model_list": listed}))
+    found = {
+        alias: (provider.name, str(provider.kind), provider.base_url, provider.api_key_env)
+        for provider in loaded(converted, tmp_path).catalog.providers
+        for model in provider.models
+        for alias in model.aliases
+    }
+    openai, anthropic = "https://api.openai.com/v1", "https://api.anthropic.com/v1"
+    assert found == {
+        "a": ("openai", "openai", openai, "OPENAI_API_KEY"),
+        "b": ("openai-1", "openai", openai, "SECOND"),
+        "c": ("anthropic", "anthropic", anthropic, "THIRD"),
+        "d": ("anthropic-1", "anthropic", anthropic, "ANTHROPIC_API_KEY"),
+        "e": ("localhost-11434", "openai", "http://localhost:11434/v1", "LOCALHOST_11434_API_KEY"),
+    }
+    assert any("its key was in third" in warning for warning in converted.warnings)
