@@ -103,14 +103,14 @@ def test_models_are_listed_described_warmed_stopped_and_started(server: RunningS
     described = run("models", "get", "Acme/Fast-1B")
     assert f"{server.url}/v1/chat/completions" in described.stdout
     assert "curl " in described.stdout
-    warmed = run("models", "warmup", "herd", "--keep-warm", "1")
-    assert (warmed.returncode, warmed.stdout.startswith("herd is ready on CPU")) == (0, True), warmed.stderr
-    assert run("models", "stop", "herd").returncode == 0
-    server.wait_for_state("herd", "stopped", 30)
-    stopped = run("inference", "chat", "--model", "herd", "--message", "hi")
+    warmed = run("models", "warmup", "by-hand", "--keep-warm", "1")
+    assert (warmed.returncode, warmed.stdout.startswith("by-hand is ready on CPU")) == (0, True), warmed.stderr
+    assert run("models", "stop", "by-hand").returncode == 0
+    server.wait_for_state("by-hand", "stopped", 30)
+    stopped = run("inference", "chat", "--model", "by-hand", "--message", "hi")
     assert (stopped.returncode, "model_stopped" in stopped.stderr) == (1, True)
-    assert run("service", "start", "herd").returncode == 0
-    server.wait_for_state("herd", "ready", 30)
+    assert run("service", "start", "by-hand").returncode == 0
+    server.wait_for_state("by-hand", "ready", 30)
 
 
 def test_a_model_is_added_and_removed(run: Run) -> None:
