@@ -30,3 +30,7 @@ class CliError(Exception):
     def __init__(self, message: str, code: ExitCode = ExitCode.FAILED) -> None:
         super().__init__(message)
         self.code = code
+
+
+class NotInstalled(CliError):
+    """The command needs a part of the server that is not installed; the message says what brings it."""

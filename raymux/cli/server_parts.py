@@ -1,6 +1,6 @@
 """The one place where commands reach for the server's code, and only when they run.
 
-The client stands alone: what is imported here may not be installed.
+The client stands alone: what is imported here may not be installed. Every function raises NotInstalled then.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from raymux.cli.errors import CliError
+from raymux.cli.errors import CliError, NotInstalled
 
 _INSTALL = "`pip install 'raymux[cpu]'` (or `raymux[gpu]`) brings it"
 
@@ -61,4 +61,4 @@ def _needed_for(what: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        raise CliError(f"{what} needs {error.name}, which is not installed: {_INSTALL}.") from None
+        raise NotInstalled(f"{what} needs {error.name}, which is not installed: {_INSTALL}.") from None

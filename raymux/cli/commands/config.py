@@ -11,7 +11,7 @@ import typer
 
 from raymux.cli import server_parts
 from raymux.cli.connection import Output, OutputOption
-from raymux.cli.errors import CliError, ExitCode
+from raymux.cli.errors import CliError, ExitCode, NotInstalled
 from raymux.cli.output import print_json
 from raymux.convert import Format
 
@@ -60,8 +60,7 @@ def import_(
         raise CliError(f"{file} cannot be read.", ExitCode.USAGE) from None
     except ConversionError as error:
         raise CliError(f"{file}: {error}") from None
-    _check(converted.text)
-    for warning in converted.warnings:
+    for warning in (*converted.warnings, *_check(converted.text)):
         print(f"warning: {warning}", file=sys.stderr)
     if to is None:
         sys.stdout.write(converted.text)
@@ -70,12 +69,15 @@ def import_(
     print(f"{to} is written; look at its comments, then `raymux validate {to}` and `raymux serve {to}`.")
 
 
-def _check(text: str) -> None:
-    """Raise CliError where the result is not what a server takes."""
+def _check(text: str) -> list[str]:
+    """What is to be said of the result. Raises CliError where it is not what a server takes."""
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "serve_config.yaml"
         draft.write_text(text, encoding="utf-8")
         try:
             server_parts.validate(draft)
+        except NotInstalled as error:
+            return [f"the result was not checked: {error}"]
         except CliError as error:
             raise CliError(f"the result is not valid: {str(error).replace(f'{draft}:', 'line ')}") from None
+    return []

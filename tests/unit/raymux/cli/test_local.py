@@ -102,5 +102,14 @@ def test_what_the_server_extra_brings_is_said_to_be_missing(missing: str, words:
     assert "raymux[cpu]" in ran.stderr
 
 
+def test_an_import_without_the_server_extra_is_told_to_be_unchecked(tmp_path: Path) -> None:
+    source = tmp_path / "other.yaml"
+    source.write_text("model_loading_config: {model_id: m}\naccelerator_type: L4\n")
+    code = f"import sys\nsys.modules['cronsim'] = None\nfrom raymux.cli import main\nmain(['import', {str(source)!r}])"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True)
+    assert (ran.returncode, "name: m" in ran.stdout) == (0, True)
+    assert ran.stderr.startswith("warning: the result was not checked: checking a configuration needs cronsim")
+
+
 def test_the_reference_page_is_what_the_commands_say() -> None:
     assert docs.page() == docs.PAGE.read_text()
