@@ -19,43 +19,60 @@ from raymux.convert.draft import (
 
 def matches(document: Any) -> bool:
     """Whether it is a Serve configuration, a list or a single one of LLMConfigs."""
-    return bool(_configs(document))
+    return bool(_configs(document, Draft()))
 
 
 def convert(document: Any, gpu: str) -> Draft:
     """Every LLMConfig as a model; `gpu` is the type for those that name none."""
     draft = Draft()
-    for config in _configs(document):
+    for config in _configs(document, draft):
         if isinstance(config, str):
             draft.note("", f"a model is described in {config}: convert that file as well.")
-        elif isinstance(config, dict):
+        else:
             _convert(config, draft, gpu)
     return draft
 
 
-def _configs(document: Any) -> list[Any]:
+def _configs(document: Any, draft: Draft) -> list[Any]:
+    """LLMConfigs, and names of files with further ones, wherever they may stand."""
+    if _is_config(document):
+        return [document]
     if isinstance(document, list):
         return (
             [each for each in document if isinstance(each, str) or _is_config(each)]
-            if any(_is_config(each) for each in document)
+            if any(map(_is_config, document))
             else []
         )
     if not isinstance(document, dict):
         return []
-    if _is_config(document):
-        return [document]
-    if isinstance(document.get("llm_configs"), list):
-        return document["llm_configs"]
-    applications = document.get("applications")
-    found = (
-        [each.get("args") for each in applications if isinstance(each, dict)] if isinstance(applications, list) else []
-    )
-    return [
-        config
-        for args in found
-        if isinstance(args, dict)
-        for config in _configs({"llm_configs": args.get("llm_configs")})
-    ]
+    fields = Fields(document, draft, "")
+    if "applications" not in document:
+        configs = fields.take("llm_configs", [])
+    else:
+        configs = [
+            config
+            for application in fields.take("applications", [])
+            if isinstance(application, dict)
+            for config in _configs_of(application, draft)
+        ]
+    fields.close()
+    return [each for each in configs if isinstance(each, str) or _is_config(each)] if isinstance(configs, list) else []
+
+
+def _configs_of(application: Entry, draft: Draft) -> list[Any]:
+    """Those of a Serve application that was built by `ray.serve.llm`."""
+    label = f"applications.{application.get('name', 'default')}"
+    fields = Fields(application, draft, "", f"{label}.")
+    args = fields.inner("args")
+    configs = args.take("llm_configs")
+    if not isinstance(configs, list):
+        draft.note("", f"{label} is left out: it is not one of Ray Serve LLM.")
+        return []
+    for unneeded in ("name", "route_prefix", "import_path"):
+        fields.take(unneeded)
+    args.close()
+    fields.close()
+    return configs
 
 
 def _is_config(value: Any) -> bool:
@@ -73,7 +90,9 @@ def _convert(config: Entry, draft: Draft, gpu: str) -> None:
     own = {} if tokenizer is None else {"tokenizer": tokenizer}
     kwargs = Fields({**own, **fields.take("engine_kwargs", {})}, draft, name, "engine_kwargs.")
     if isinstance(source, dict):
-        source = source.get("bucket_uri") or model_id
+        bucket = Fields(source, draft, name, "model_source.")
+        source = bucket.take("bucket_uri", model_id)
+        bucket.close()
         draft.note(name, "its weights are in a bucket; copy them to a folder of every node and name that as source.")
     tensor, pipeline = int(kwargs.take("tensor_parallel_size", 1)), int(kwargs.take("pipeline_parallel_size", 1))
     shape = gpu_shape(_gpu_type(fields, draft, name, gpu), tensor * pipeline)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +54,40 @@ def test_every_warning_is_a_comment_of_the_result(format_: Format) -> None:
     for warning in converted.warnings:
         text = warning.partition(": ")[2] or warning
         assert any(text in comment for comment in comments), warning
+
+
+def mappings(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The place of every mapping in a document."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    if isinstance(value, dict):
+        yield path
+    for key, child in children:
+        yield from mappings(child, (*path, key))
+
+
+# What stands inside of these is left out with them, or has names of its own.
+LEFT_OUT_WHOLE = {
+    Format.RAY_SERVE_LLM: (("applications", 0, "args", "llm_configs", 1, "runtime_env"),),
+    Format.LITELLM: (
+        ("model_list", 1), ("model_list", 6), ("model_list", 7), ("environment_variables",),
+        ("litellm_settings", "fallbacks", 0),
+    ),
+    Format.LLAMA_SWAP: (("macros",), ("groups",), ("models", "llama32:1b", "filters")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("format_", list(Format))
+def test_nothing_is_dropped_without_a_word(format_: Format) -> None:
+    document = yaml.safe_load(sample(format_))
+    for path in mappings(document):
+        if any(path[: len(whole)] == whole for whole in LEFT_OUT_WHOLE[format_]):
+            continue
+        changed = copy.deepcopy(document)
+        place = changed
+        for key in path:
+            place = place[key]
+        place["new_field"] = 7
+        assert "new_field" in convert(yaml.safe_dump(changed), format_).text, path
 
 
 def test_ray_serve_llm_keeps_shapes_scaling_and_engine(tmp_path: Path) -> None:
