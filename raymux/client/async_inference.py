@@ -88,7 +88,7 @@ class AsyncInferenceClient(AsyncOpenAI):
         address = find_address(
             None if base_url is None else str(base_url), api_key if isinstance(api_key, str) else None
         )
-        key = api_key if callable(api_key) else address.api_key or NO_KEY
+        key: Any = api_key if callable(api_key) else address.api_key or NO_KEY
         super().__init__(base_url=address.api_url, api_key=key, timeout=timeout, **options)
         # Those of the environment are meant for OpenAI.
         for name in ("organization", "project", "admin_api_key"):
@@ -133,7 +133,7 @@ class AsyncInferenceClient(AsyncOpenAI):
         With `wait` returns when it is ready. Raises WarmupFailed when it cannot start. Needs an admin key.
         """
         report, begun_s = on_cold_start or self.on_cold_start, time.monotonic()
-        warmup = await self._json("post", "/warmup", bodies.warmup_body(model, gpu, keep_warm_s))
+        warmup: dict[str, Any] = await self._json("post", "/warmup", bodies.warmup_body(model, gpu, keep_warm_s))
         while wait and warmup["state"] == "starting":
             if report is not None:
                 report(in_warmup(warmup, time.monotonic() - begun_s))

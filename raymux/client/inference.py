@@ -31,7 +31,9 @@ class CallableChat(Chat):
     """`client.chat(...)`, beside `client.chat.completions.create(...)`."""
 
     @overload
-    def __call__(self, messages: Messages, *, model: str | None = None, **parameters: Any) -> str: ...
+    def __call__(
+        self, messages: Messages, *, model: str | None = None, stream: Literal[False] = False, **parameters: Any
+    ) -> str: ...
 
     @overload
     def __call__(
@@ -110,7 +112,7 @@ class InferenceClient(OpenAI):
         address = find_address(
             None if base_url is None else str(base_url), api_key if isinstance(api_key, str) else None
         )
-        key = api_key if callable(api_key) else address.api_key or NO_KEY
+        key: Any = api_key if callable(api_key) else address.api_key or NO_KEY
         super().__init__(base_url=address.api_url, api_key=key, timeout=timeout, **options)
         # Those of the environment are meant for OpenAI.
         for name in ("organization", "project", "admin_api_key"):
@@ -153,7 +155,7 @@ class InferenceClient(OpenAI):
         With `wait` returns when it is ready. Raises WarmupFailed when it cannot start. Needs an admin key.
         """
         report, begun_s = on_cold_start or self.on_cold_start, time.monotonic()
-        warmup = self._json("post", "/warmup", bodies.warmup_body(model, gpu, keep_warm_s))
+        warmup: dict[str, Any] = self._json("post", "/warmup", bodies.warmup_body(model, gpu, keep_warm_s))
         while wait and warmup["state"] == "starting":
             if report is not None:
                 report(in_warmup(warmup, time.monotonic() - begun_s))

@@ -144,7 +144,7 @@ def warmup(
 
 
 def _order(session: Session, model: str, verb: str, what: str, *, drain: bool = False) -> None:
-    query = {"drain": "true"} if drain else {}
+    query: dict[str, Any] = {"drain": "true"} if drain else {}
     accepted = session.api.post(f"/v1{bodies.model_path(model, verb)}", **query)
     session.show(accepted, f"{accepted['id']} {what}")
 
