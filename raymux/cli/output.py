@@ -40,7 +40,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
         column.overflow = "fold"
     for line in lines:
         table.add_row(*(Text(cell) for cell in line))
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False).print(table)
+    if sys.stdout.isatty():
+        Console(highlight=False).print(table)
+        return
+    console = Console(width=_PIPE_WIDTH, highlight=False)
+    with console.capture() as captured:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()), flush=True)
 
 
 class Waiting:

@@ -41,3 +41,4 @@ def test_a_table_in_a_pipe_is_neither_cut_nor_coloured(capsys: pytest.CaptureFix
     assert "x" * 300 in out
     assert "[red]y" in out
     assert "\x1b" not in out
+    assert all(line == line.rstrip() for line in out.splitlines())
