@@ -42,6 +42,7 @@ check: install ## check format, lint, types, imports and generated documentation
 	$(PY) -m pyright
 	.venv/bin/lint-imports
 	$(PY) -m catalog.docs --check
+	$(PY) -m raymux.cli.docs --check
 
 fmt: install ## format the code and mend what ruff can mend
 	$(PY) -m ruff format .

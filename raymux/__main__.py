@@ -1,0 +1,5 @@
+"""`python -m raymux`: the command line."""
+
+from raymux.cli import main
+
+main()

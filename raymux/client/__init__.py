@@ -1,0 +1,1 @@
+"""The client library: official OpenAI clients with what raymux adds to the API."""
