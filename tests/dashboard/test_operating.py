@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 from playwright.sync_api import expect
 
 from tests.dashboard.browser import Dashboard
 from tests.dashboard.conftest import ADMIN_KEY, USER_KEY
 from tests.server import RunningServer
+
+# Serve decides every few seconds, and the manager reads its reasons when the number of replicas has changed.
+DECISION_TIMEOUT_MS = 30_000
 
 
 def press(dashboard: Dashboard, verb: str, model: str) -> None:
@@ -24,7 +28,7 @@ def test_a_warmed_model_shows_its_start_step_by_step(dashboard: Dashboard, serve
     expect(dashboard.row("coder-7b").locator(".pill")).to_have_text("Ready")
     expect(start).not_to_contain_text("under way")
     expect(start.locator(".steps")).to_have_text(
-        re.compile(r"^scheduling [\d.]+ m?s · importing [\d.]+ m?s · loading 1\.\d s")
+        re.compile(r"^scheduling [\d.]+ m?s · (importing [\d.]+ m?s · )?loading 1\.\d s$")
     )
     expect(dashboard.row("coder-7b").get_by_role("button", name="Keep warm coder-7b")).to_be_visible()
 
@@ -53,6 +57,17 @@ def test_without_an_admin_key_the_page_says_why_nothing_happens(dashboard: Dashb
     assert server.status("assistant-4b")["state"] == "ready"
     dashboard.page.get_by_role("button", name="Dismiss").click()
     expect(notice).to_have_count(0)
+
+
+def test_a_model_that_grows_says_why(dashboard: Dashboard, server: RunningServer) -> None:
+    dashboard.open(ADMIN_KEY)
+    body = {"model": "assistant-4b", "messages": [{"role": "user", "content": "Go on."}], "max_tokens": 900}
+    with ThreadPoolExecutor(12) as pool, server.client() as client:
+        for _ in range(12):
+            pool.submit(client.post, "/v1/chat/completions", json=body)
+        decision = dashboard.page.locator("#decision-list > li", has_text="1 → 2")
+        expect(decision).to_contain_text("assistant-4b H100", timeout=DECISION_TIMEOUT_MS)
+    assert decision.locator(".reason").inner_text()
 
 
 def test_a_checkpoint_is_promoted(dashboard: Dashboard, server: RunningServer) -> None:

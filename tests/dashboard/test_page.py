@@ -20,7 +20,7 @@ def test_the_page_shows_every_model_and_follows_it(dashboard: Dashboard, server:
     expect(dashboard.page.locator("#gpu-list")).to_contain_text("H100")
     expect(dashboard.page.locator("#gpu-list")).to_contain_text("of 8 free")
     expect(dashboard.page.locator("#node-list")).to_contain_text("assistant-4b")
-    expect(dashboard.page.locator("#decision-list")).to_contain_text("assistant-4b")
+    expect(dashboard.page.locator("#start-list")).to_contain_text("assistant-4b")
 
 
 def test_the_filter_leaves_what_has_the_name(dashboard: Dashboard) -> None:

@@ -55,9 +55,10 @@ export function keepList(parent, items, keyOf, make, update) {
 export function setEmpty(parent, isEmpty, text) {
   let note = parent.nextElementSibling;
   if (!note?.classList.contains("empty")) {
-    note = el("p", { className: "empty" }, text);
+    note = el("p", { className: "empty" });
     parent.after(note);
   }
+  setText(note, text);
   note.hidden = !isEmpty;
   parent.hidden = isEmpty;
 }
