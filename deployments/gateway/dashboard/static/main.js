@@ -62,13 +62,14 @@ function say(text) {
   }, SAID_FOR_MS);
 }
 
-async function act(text, action) {
+// Do something to a model, and say what came of it: `done`, or that `wish` failed and why.
+async function act(wish, done, action) {
   try {
     await action();
-    say(text);
+    say(done);
   } catch (error) {
     if (error instanceof Refusal && error.status === 401) askForKey(inWords(error));
-    else complain(inWords(error));
+    else complain(`${wish} failed. ${inWords(error)}`);
   }
 }
 
@@ -113,7 +114,7 @@ byId("stop-form").addEventListener("submit", (event) => {
   event.preventDefault();
   byId("stop-dialog").close();
   const name = toStop;
-  act(`${name} is being stopped.`, () => actions.stop(name, byId("stop-drain").checked));
+  act(`Stopping ${name}`, `${name} is being stopped.`, () => actions.stop(name, byId("stop-drain").checked));
 });
 
 show();

@@ -2,16 +2,23 @@
 
 import { actions } from "./api.js";
 import { byId, el, keepList, setAttribute, setEmpty, setText } from "./dom.js";
-import { number, rate, seconds, stateName, stepName } from "./format.js";
+import { number, plural, rate, seconds, stateName, stepName } from "./format.js";
 import { fleet, now } from "./live.js";
 import { families, loadOf, loadOfAll, numHolding, shapeOf } from "./state.js";
 
 const COLUMNS = ["Model", "State", "Replicas", "Running", "Waiting", "Tokens/s", "Actions"];
 const FIGURES = [["replicas", "Replicas"], ["running", "Running"], ["waiting", "Waiting"], ["tokens", "Tokens/s"]];
+// Why `auto` took a variant, as docs/gpus.md has it.
+const CHOSEN = {
+  placeable: "chosen because it had room",
+  addable: "chosen because a node may be added",
+  spill: "stands in while GPUs are full",
+  occupied: "chosen though others hold its place",
+};
 const RUNS = ["scheduling", "starting", "ready", "draining"];
 
 export class ModelTable {
-  // `act(text, action)` does something to a model and says what came of it; `askToStop(name)` asks first.
+  // `act(wish, done, action)` does something to a model and says what came of it; `askToStop(name)` asks first.
   constructor(parent, act, askToStop) {
     this.parent = parent;
     this.act = act;
@@ -58,18 +65,23 @@ export class ModelTable {
     setText(parts.meta, row.meta);
     setText(parts.pill, stateName(row.state));
     setAttribute(node, "data-state", row.state);
-    for (const [name] of FIGURES) setText(parts[name], row[name]);
+    for (const [name] of FIGURES) {
+      setText(parts[name], row[name]);
+      setAttribute(parts[name], "data-quiet", row[name] === "0" || row[name] === "–" ? "" : null);
+    }
     setText(parts.note, row.note);
     setAttribute(parts.note, "data-kind", row.noteKind);
     keepList(parts.buttons, row.actions, (verb) => verb, (verb) => this.button(verb, row.name), () => {});
   }
 
   button(verb, name) {
+    const warm = () => actions.warm(name, Number(byId("keep-warm").value));
     const press = {
-      warm: () => this.act(`${name} is being warmed.`, () => actions.warm(name, Number(byId("keep-warm").value))),
-      keep: () => this.act(`${name} is kept warm.`, () => actions.warm(name, Number(byId("keep-warm").value))),
-      start: () => this.act(`${name} is being started.`, () => actions.start(name)),
-      promote: () => this.act(`${name} is promoted and being started.`, () => actions.promote(name)),
+      warm: () => this.act(`Warming ${name}`, `${name} is being warmed.`, warm),
+      keep: () => this.act(`Keeping ${name} warm`, `${name} is kept warm.`, warm),
+      start: () => this.act(`Starting ${name}`, `${name} is being started.`, () => actions.start(name)),
+      promote: () =>
+        this.act(`Promoting ${name}`, `${name} is promoted and being started.`, () => actions.promote(name)),
       stop: () => this.askToStop(name),
     }[verb];
     const label = { warm: "Warm", keep: "Keep warm", start: "Start", promote: "Promote", stop: "Stop" }[verb];
@@ -112,7 +124,7 @@ function variantRow(variant) {
     key: `variant ${variant.model}@${shapeOf(variant)}`,
     kind: "variant",
     name: shapeOf(variant),
-    meta: variant.chosen_because ? `chosen: ${variant.chosen_because.replaceAll("_", " ")}` : "",
+    meta: CHOSEN[variant.chosen_because] ?? "",
     state: variant.state,
     actions: [],
     ...figuresOf(loadOf(variant)),
@@ -157,12 +169,12 @@ function figuresOf(load) {
 function noteOf(variant) {
   if (variant.start) {
     const elapsed = seconds(Math.max(0, now() - variant.start.begun_at_s));
-    const expected = variant.num_starts > 1 ? `, about ${seconds(variant.expected_start_s)} expected` : "";
+    const expected = variant.last_cold_start ? `, about ${seconds(variant.expected_start_s)} expected` : "";
     return { note: `${stepName(variant.start.step)} for ${elapsed}${expected}`, noteKind: "progress" };
   }
   if (variant.last_error) {
     const waitS = variant.retry_at_s ? variant.retry_at_s - now() : 0;
-    const next = waitS > 0 ? ` The next start may be tried in ${seconds(waitS)}.` : "";
+    const next = waitS > 0 ? ` The next start may be tried in ${plural(Math.ceil(waitS), "second")}.` : "";
     return { note: `Failed to start: ${variant.last_error.replace(/\.?$/, ".")}${next}`, noteKind: "error" };
   }
   return {};

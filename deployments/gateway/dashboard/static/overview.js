@@ -12,15 +12,15 @@ export function showOverview(parent) {
   const models = Object.values(fleet.models);
   const figures = [
     ["Models ready", number(models.filter((model) => model.ready).length), `of ${number(models.length)}`],
-    ["Replicas", number(sum("numReady")), starting(sum("numReplicas") - sum("numReady"))],
+    ["Replicas", number(sum("numReady")), sum("numReplicas") > sum("numReady") ? `of ${number(sum("numReplicas"))}` : "ready"],
     ["Running", number(sum("running")), "requests"],
     ["Waiting", number(sum("waiting")), "requests"],
     ["Completion tokens", rate(sum("tokensPerS")), "a second"],
     accelerators(),
   ];
   keepList(parent, figures, ([name]) => name, make, ({ parts }, [, value, note]) => {
-    setText(parts.value, value);
-    setText(parts.note, note);
+    setText(parts.value, fleet.isKnown ? value : "–");
+    setText(parts.note, fleet.isKnown ? note : "");
   });
 }
 
@@ -31,8 +31,6 @@ function make([name]) {
   figure.parts = { value, note };
   return figure;
 }
-
-const starting = (count) => (count > 0 ? `and ${number(count)} more to come or go` : "ready");
 
 function accelerators() {
   const gpus = Object.values(fleet.gpus).filter((gpu) => gpu.type !== "CPU" && gpu.total > 0);

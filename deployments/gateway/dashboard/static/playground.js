@@ -56,6 +56,6 @@ export class Playground {
     const hadFocus = [byId("send"), byId("halt")].includes(document.activeElement);
     byId("halt").hidden = !isAsking;
     byId("send").disabled = isAsking;
-    if (hadFocus) (isAsking ? byId("halt") : byId("prompt")).focus();
+    if (hadFocus) (isAsking ? byId("halt") : byId("prompt")).focus({ preventScroll: true });
   }
 }

@@ -22,7 +22,7 @@ function startOf(variant) {
     const { begun_at_s, step_began_at_s, step, steps_s } = variant.start;
     const steps = { ...steps_s, [step]: Math.max(0, now() - step_began_at_s) };
     const totalS = Math.max(0, now() - begun_at_s);
-    const expectedS = variant.num_starts > 1 ? variant.expected_start_s : null;
+    const expectedS = variant.last_cold_start ? variant.expected_start_s : null;
     return { ...named, steps, step, totalS, expectedS, atS: begun_at_s, isRunning: true };
   }
   const last = variant.last_cold_start;
