@@ -34,6 +34,7 @@ class ReplicaReport:
     ready. `running` and `waiting` count requests in the engine, `kv_usage_ratio` is 0 to 1 of `kv_capacity_tokens` (0
     where the engine does not say). `adapters` are those it holds, `busy_adapters` those of them that requests use.
     `used_at_s` is when it last had a request, 0 for never. `is_asleep`: its engine wakes with the next request.
+    `completion_tokens` counts those that it has made since it began.
     """
 
     replica_id: str
@@ -54,6 +55,7 @@ class ReplicaReport:
     adapters: tuple[str, ...] = ()
     busy_adapters: tuple[str, ...] = ()
     used_at_s: float = 0.0
+    completion_tokens: int = 0
     is_asleep: bool = False
     node: str = ""
     pid: int = 0
@@ -99,7 +101,8 @@ class VariantStatus:
 
     `expected_start_s` is learned from its own past starts, `num_starts` counts those tried since the manager runs.
     `chosen_because` is why it was started last (`autoscaling.choice.Reason`), empty while it never was. `decisions` are
-    the last changes of its number of replicas, oldest first.
+    the last changes of its number of replicas, oldest first. `starting_since_s` is when the start that is under way
+    began, None when none is.
     """
 
     variant: str
@@ -113,3 +116,4 @@ class VariantStatus:
     retry_at_s: float | None = None
     chosen_because: str = ""
     decisions: tuple[ScalingDecision, ...] = ()
+    starting_since_s: float | None = None

@@ -1,16 +1,30 @@
 #!/usr/bin/env bash
-# Installs what the tests need besides Python packages: redis-server. Does nothing when it is there.
+# Installs what the tests need besides Python packages, each by the package that brings it. Does nothing when all is there.
 set -euo pipefail
 
-if command -v redis-server >/dev/null; then
+# The tool that tests look for, and Debian's package.
+tools=(
+    redis-server:redis-server
+    chromium:chromium
+    promtool:prometheus
+)
+
+missing=() packages=()
+for entry in "${tools[@]}"; do
+    if ! command -v "${entry%%:*}" >/dev/null; then
+        missing+=("${entry%%:*}")
+        packages+=("${entry#*:}")
+    fi
+done
+if [[ ${#missing[@]} == 0 ]]; then
     exit 0
 fi
 if [[ "$(id -u)" != 0 ]] || ! command -v apt-get >/dev/null; then
-    echo "tests: redis-server is not installed; install it with your system's package manager (Debian, Ubuntu: sudo apt-get install redis-server)." >&2
+    echo "tests: not installed: ${missing[*]}. Install with your system's package manager (Debian, Ubuntu: sudo apt-get install ${packages[*]})." >&2
     exit 1
 fi
-echo "tests: installing redis-server"
-# The tests start their own; the package must not start another one.
+echo "tests: installing ${packages[*]}"
+# The tests start what they need; no package may start its own server.
 policy=/usr/sbin/policy-rc.d
 if [[ ! -e $policy ]]; then
     printf '#!/bin/sh\nexit 101\n' >"$policy"
@@ -18,4 +32,4 @@ if [[ ! -e $policy ]]; then
     trap 'rm -f "$policy"' EXIT
 fi
 apt-get update -qq
-DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends redis-server >/dev/null
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null

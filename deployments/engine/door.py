@@ -67,6 +67,8 @@ class Tally:
         self.running = 0
         self.ongoing_in_gateway = 0
         self.used_at_s = 0.0
+        self._counts: dict[int, TokenCount] = {}
+        self._ended_tokens = 0
         self.restart_idle_time()
         self._empty = asyncio.Event()
         self._empty.set()
@@ -85,6 +87,21 @@ class Tally:
             if self.running == 0:
                 self.restart_idle_time()
                 self._empty.set()
+
+    @contextmanager
+    def counting(self, count: TokenCount) -> Iterator[None]:
+        """Have `completion_tokens` follow the count of a request while the block runs, and keep what it came to."""
+        self._counts[id(count)] = count
+        try:
+            yield
+        finally:
+            del self._counts[id(count)]
+            self._ended_tokens += count.completion_tokens
+
+    @property
+    def completion_tokens(self) -> int:
+        """Those made so far, of requests that have ended and of those that run."""
+        return self._ended_tokens + sum(count.completion_tokens for count in self._counts.values())
 
     def restart_idle_time(self) -> None:
         """Count the time without a request from now on."""
@@ -178,7 +195,8 @@ class Door:
         counted = CountedSend(send, self._tally, self._is_alive)
         token = current_tokens.set(counted.tokens)
         try:
-            await self._app(scope, receive, counted)
+            with self._tally.counting(counted.tokens):
+                await self._app(scope, receive, counted)
         finally:
             current_tokens.reset(token)
             counted.close()

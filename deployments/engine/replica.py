@@ -134,6 +134,7 @@ class EngineReplica:
             kv_usage_ratio=load.kv_usage_ratio,
             kv_capacity_tokens=load.kv_capacity_tokens,
             used_at_s=self._tally.used_at_s,
+            completion_tokens=self._tally.completion_tokens,
             adapters=self._shelf.names if self._shelf else (),
             busy_adapters=self._shelf.busy_names if self._shelf else (),
         )

@@ -6,6 +6,9 @@ from starlette.routing import Router
 from starlette.types import ASGIApp
 
 from catalog.keys import Access
+from deployments.gateway.dashboard.board import Board
+from deployments.gateway.dashboard.events import Events
+from deployments.gateway.dashboard.pages import Pages
 from deployments.gateway.engine_metrics import EngineMetrics
 from deployments.gateway.envelope import Envelope
 from deployments.gateway.fleet_metrics import FleetMetrics
@@ -30,9 +33,12 @@ def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIA
     routes = [_inference(path, path, app) for path, app in endpoints.items()]
     routes += Operations(services).routes()
     webhooks = Webhooks(fleet, services.webhook_secrets)
-    for resource in (Models(fleet, services.providers), Warmups(fleet), Gpus(fleet), webhooks):
+    models, gpus = Models(fleet, services.providers), Gpus(fleet)
+    for resource in (models, Warmups(fleet), gpus, webhooks):
         routes += [*resource.routes("/v1"), *resource.routes("")]
-    routes += Older(endpoints, Models(fleet, services.providers)).routes()
+    routes += Older(endpoints, models).routes()
+    routes += Events(Board(services, models, gpus), services.departure).routes()
+    routes += Pages().routes()
     routes += [_inference(path.removeprefix("/v1"), path, app) for path, app in endpoints.items()]
     routes.append(GuardedRoute("/metrics", FleetMetrics(fleet, services.metrics), methods=["GET"]))
     routes.append(GuardedRoute("/metrics/engines", EngineMetrics(fleet, services.relay), methods=["GET"]))

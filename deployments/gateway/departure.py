@@ -19,6 +19,8 @@ class Departure:
 
     def __init__(self) -> None:
         self._limits: set[asyncio.Timeout] = set()
+        # Whether Serve has told this gateway to leave: what has no end of its own ends now.
+        self.is_leaving = False
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:
@@ -42,6 +44,7 @@ class Departure:
         """Wait until `grace_s` says how long this gateway has left, and end what runs shortly before that is over."""
         while (left_s := grace_s()) is None:
             await sleep(POLL_S)
+        self.is_leaving = True
         await sleep(max(0.0, left_s - MARGIN_S))
         now_s = asyncio.get_running_loop().time()
         for limit in self._limits:

@@ -46,7 +46,7 @@ class Gpus:
         ]
 
     async def list(self, request: Request) -> tuple[int, dict[str, Any]]:
-        caller, cluster = request.scope["exchange"].caller, await self._cluster()
+        caller, cluster = request.scope["exchange"].caller, await self.cluster()
         models: dict[str, dict[str, list[str]]] = {}
         for target in self._fleet.catalog.targets():
             if target.adapter is not None or not caller.may_use(target.name):
@@ -56,7 +56,13 @@ class Gpus:
                 models.setdefault(GpuShape.parse(shape).type, {}).setdefault(shape, []).append(target.name)
         return 200, {
             "object": "list",
-            "data": [_describe(type, cluster, models.get(type, {})) for type in (*GPU_TYPES, "CPU")],
+            "data": [
+                {
+                    **counts,
+                    "shapes": [{"shape": shape, "models": names} for shape, names in models.get(type, {}).items()],
+                }
+                for type, counts in count_gpus(cluster).items()
+            ],
         }
 
     async def validate(self, request: Request) -> tuple[int, dict[str, Any]]:
@@ -73,7 +79,7 @@ class Gpus:
         except RaymuxError as error:
             # The wish is sound; it is the cluster, or the model's state, that does not allow it now.
             return 200, {"object": "gpu_validation", "valid": True, "choice": None, **error.body()}
-        cluster = await self._cluster()
+        cluster = await self.cluster()
         return 200, {
             "object": "gpu_validation",
             "valid": True,
@@ -86,7 +92,8 @@ class Gpus:
         keys = tuple(variant.key for variant in eligible(target, shapes))
         return await self._fleet.ask(self._fleet.manager.choose.remote(keys, in_order=bool(shapes)))
 
-    async def _cluster(self) -> Cluster:
+    async def cluster(self) -> Cluster:
+        """What the cluster has now. Raises ModelLoading while the manager does not say."""
         return await self._fleet.ask(self._fleet.manager.cluster.remote())
 
 
@@ -99,8 +106,12 @@ def _plain(shapes: tuple[str, ...]) -> list[VariantSettings]:
     return [VariantSettings(shape=shape) for shape in shapes]
 
 
-def _describe(type: str, cluster: Cluster, models: dict[str, list[str]]) -> dict[str, Any]:
-    """A type of GPU: how many the cluster has, has free and may add, and which models run on which shape of it."""
+def count_gpus(cluster: Cluster) -> dict[str, dict[str, Any]]:
+    """By type of GPU, and of CPUs: how many the cluster has, has free and may add."""
+    return {type: _count(type, cluster) for type in (*GPU_TYPES, "CPU")}
+
+
+def _count(type: str, cluster: Cluster) -> dict[str, Any]:
     if type == "CPU":
         total, free, addable = cluster.count("CPU")
     else:
@@ -111,5 +122,4 @@ def _describe(type: str, cluster: Cluster, models: dict[str, list[str]]) -> dict
         "total": round(total, 3),
         "free": round(free, 3),
         "addable": round(addable, 3),
-        "shapes": [{"shape": shape, "models": names} for shape, names in models.items()],
     }

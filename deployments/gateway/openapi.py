@@ -153,6 +153,11 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/webhooks/sent": Operation(
         "Events for receivers", reply=_object({**_LIST, "data": _list_of(_OBJECT)}), refusals=(tree.ModelLoading,)
     ),
+    "GET /v1/events": Operation(
+        "The fleet's state, and what changes of it, for as long as the client stays", media="text/event-stream"
+    ),
+    "GET /dashboard": Operation("The dashboard's page", media="text/html"),
+    "GET /dashboard/{name}": Operation("A file of the dashboard's page", media="*/*", refusals=(tree.PathNotFound,)),
     "GET /metrics": Operation("Prometheus metrics of all gateways", media="text/plain"),
     "GET /metrics/engines": Operation("The engines' own metrics", media="text/plain"),
     "GET /openapi.json": Operation("This document", reply=_OBJECT),
@@ -234,9 +239,10 @@ def _described(operation: Operation, method: str, path: str, route: GuardedRoute
             "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
         }
     described: Schema = {"summary": operation.summary, "responses": responses}
-    if "{id}" in path:
+    names = [name for name in ("id", "name") if f"{{{name}}}" in path]
+    if names:
         described["parameters"] = [
-            {"name": "id", "in": "path", "required": True, "schema": {**_STRING, "minLength": 1}}
+            {"name": name, "in": "path", "required": True, "schema": {**_STRING, "minLength": 1}} for name in names
         ]
     if operation.body is not None:
         described["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body}}}

@@ -19,7 +19,7 @@ OPERATIONS = (
     "GET /health", "GET /ready", "GET /v1/status", "GET /v1/models", "POST /v1/models", "GET /v1/models/{id}",
     "DELETE /v1/models/{id}", "POST /v1/models/{id}/start", "POST /v1/models/{id}/stop",
     "POST /v1/models/{id}/promote", "POST /v1/warmup", "GET /v1/warmup", "GET /v1/warmup/{id}",
-    "DELETE /v1/warmup/{id}", "GET /v1/gpus", "POST /v1/gpus/validate",
+    "DELETE /v1/warmup/{id}", "GET /v1/gpus", "POST /v1/gpus/validate", "GET /v1/events", "GET /dashboard",
     "GET /metrics", "GET /metrics/engines", "GET /openapi.json", "POST /webhooks/ingest",
     "GET /webhooks", "GET /webhooks/sent",
     "POST /v1/infer", "POST /v1/infer/stream", "POST /api/inference/chat",

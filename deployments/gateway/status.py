@@ -46,19 +46,20 @@ class StatusPage:
     def _variant(self, key: str, model: str, shape: str, num_queued: int, now_s: float) -> bytes:
         replicas, status = self._fleet.replicas(key), self._fleet.statuses.get(key)
         if status is None or replicas or num_queued or status.retry_at_s is not None:
-            entries = [_replica(report, self._fleet.expectations(report)) for report in replicas]
-            return json.dumps(_entry(model, shape, num_queued, status, entries, now_s)).encode()
+            entries = [replica_entry(report, self._fleet.expectations(report)) for report in replicas]
+            return json.dumps(variant_entry(model, shape, num_queued, status, entries, now_s)).encode()
         known = self._resting.get(key)
         if known is None or known[0] is not status:
-            entry = _entry(model, shape, num_queued, status, [], now_s)
+            entry = variant_entry(model, shape, num_queued, status, [], now_s)
             del entry["since_s"]
             known = self._resting[key] = status, json.dumps(entry).encode()[:-1] + b', "since_s": '
         return b"%b%.1f}" % (known[1], now_s - status.since_s)
 
 
-def _entry(
+def variant_entry(
     model: str, shape: str, num_queued: int, status: VariantStatus | None, replicas: list[dict[str, Any]], now_s: float
 ) -> dict[str, Any]:
+    """A variant for operators, at that time; `replicas` are its replicas' entries."""
     entry: dict[str, Any] = {"model": model, "variant": shape, "state": "cold", "replicas": replicas}
     # Those of its model, in this gateway; which variant takes them is decided when it is their turn.
     entry["num_queued"] = num_queued
@@ -85,7 +86,7 @@ def _seconds_until(at_s: float, now_s: float) -> float:
     return math.ceil(max(0.0, at_s - now_s) * 10) / 10
 
 
-def _replica(report: ReplicaReport, expected: dict[str, float] | None) -> dict[str, Any]:
+def replica_entry(report: ReplicaReport, expected: dict[str, float] | None) -> dict[str, Any]:
     """A replica for operators; its address and secret stay inside the cluster.
 
     `expected` is what this gateway goes by when it chooses; null where it has had nothing to choose.

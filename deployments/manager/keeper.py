@@ -53,6 +53,7 @@ class VariantKeeper:
         self._last_start: ColdStart | None = None
         self._expected_s: float | None = None
         self._num_starts = 0
+        self._begun_s = 0.0
         self._since_s = time.time()
         self._state = VariantState.COLD
         self._chosen_because = ""
@@ -137,7 +138,8 @@ class VariantKeeper:
         if self._start is None:
             # Here and not in the task: what arrives before the task first runs must not be lost.
             self._arrivals = Arrivals(self._control)
-            self._start = asyncio.create_task(self._run_start())
+            self._begun_s = time.time()
+            self._start = asyncio.create_task(self._run_start(self._begun_s))
             self._start.add_done_callback(self._end_start)
             self._changed()
         start, timeout_s = self._start, self.spec.lifecycle.cold_start_timeout_s
@@ -155,9 +157,8 @@ class VariantKeeper:
             logger.error("start of %s failed: %r", self.spec.key, error)
         self._changed()
 
-    async def _run_start(self) -> None:
+    async def _run_start(self, begun_s: float) -> None:
         """Deploy if need be, wake, and wait for the first ready replica. Raises ModelFailed."""
-        begun_s = time.time()
         self._num_starts += 1
         logger.info("starting %s", self.spec.key)
         try:
@@ -309,4 +310,5 @@ class VariantKeeper:
             retry_at_s=failure.retry_at_s if failure else None,
             chosen_because=self._chosen_because,
             decisions=self._decisions.entries,
+            starting_since_s=round(self._begun_s, 3) if self._start is not None else None,
         )

@@ -50,7 +50,8 @@ def check_operation(operation: Any, mode: GenerationMode, **options: Any) -> Non
 
 
 def test_every_answer_is_as_promised(server: RunningServer, subtests: pytest.Subtests) -> None:
-    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json")
+    # A stream of events has no end that a request could wait for.
+    schema = schemathesis.openapi.from_url(f"{server.url}/openapi.json").exclude(path="/v1/events")
     headers = {"authorization": f"Bearer {ADMIN_KEY}"}
     for result in schema.get_all_operations():
         operation = result.ok()

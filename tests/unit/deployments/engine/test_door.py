@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 
 from catalog.catalog import AdapterSpec
 from catalog.errors import AdapterRejected
-from deployments.engine.base import current_tokens
+from deployments.engine.base import TokenCount, current_tokens
 from deployments.engine.door import CountedSend, Door, Tally
 from deployments.engine.merge import write_interval_s
 from deployments.wire import Usage, decode_usage, encode_adapter, strip_trailer
@@ -105,6 +105,26 @@ async def test_reading_the_engine_s_metrics_needs_the_secret_and_is_no_use_of_th
     assert (await enter(door, {**request(), **path})).body == b"vllm:requests 1\n"
     assert (tally.idle_since_s, tally.used_at_s) == (since_s, 0.0)
     assert (await enter(door, {**http_scope(), **path})).status == 403
+
+
+async def test_a_replica_counts_its_tokens_while_they_are_made_and_after() -> None:
+    tally, first, second = Tally(), TokenCount(), TokenCount()
+    with tally.counting(first), tally.counting(second):
+        first.completion_tokens, second.completion_tokens = 3, 4
+        assert tally.completion_tokens == 7
+        first.completion_tokens = 5
+    assert tally.completion_tokens == 9
+    await enter(Door(App(), SECRET, None, tally), request())
+    assert tally.completion_tokens == 11
+
+
+async def test_a_request_that_fails_leaves_its_tokens_counted() -> None:
+    tally, count = Tally(), TokenCount()
+    with suppress(ValueError), tally.counting(count):
+        count.completion_tokens = 3
+        raise ValueError
+    assert tally.completion_tokens == 3
+    assert not tally._counts
 
 
 async def test_a_draining_replica_refuses_new_work_and_says_it_may_go_elsewhere() -> None:

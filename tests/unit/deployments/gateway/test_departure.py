@@ -43,6 +43,7 @@ async def test_requests_end_shortly_before_the_grace_is_over() -> None:
     with pytest.raises(UpstreamError, match="being replaced"):
         await running
     assert slept_s == [POLL_S, POLL_S, 10 - MARGIN_S]
+    assert departure.is_leaving
 
 
 async def test_a_stream_ends_in_exactly_one_error_event(gateway: GatewayUnderTest) -> None:

@@ -51,7 +51,7 @@ async def test_every_route_but_the_public_ones_asks_for_a_key(guarded: GatewayUn
             assert status == 401, (method, path)
     assert public == {
         "GET /", "GET /health", "POST /health", "GET /v1/health", "POST /v1/health", "GET /ready", "GET /v1/ready",
-        "GET /openapi.json",
+        "GET /openapi.json", "GET /dashboard", "GET /dashboard/{name}",
     }  # fmt: skip
 
 

@@ -519,12 +519,12 @@ async def test_the_status_follows_a_start_step_by_step(keeper: VariantKeeper, cl
     clock.now_s = 1002.0
     keeper.take(report(state=ReplicaState.STARTING, step=StartStep.LOADING, created_at_s=1002.0))
     assert (keeper.status().state, keeper.status().step) == (VariantState.STARTING, StartStep.LOADING)
-    assert keeper.status().since_s == 1002.0
+    assert (keeper.status().since_s, keeper.status().starting_since_s) == (1002.0, 1000.0)
     clock.now_s = 1010.0
     keeper.take(ready(sent_at_s=2.0, created_at_s=1002.0, step_durations_s={StartStep.LOADING: 8.0}))
     await outcomes(waiting)
     status = keeper.status()
-    assert (status.state, status.step) == (VariantState.READY, None)
+    assert (status.state, status.step, status.starting_since_s) == (VariantState.READY, None, None)
     assert status.last_start is not None
     assert status.last_start.total_s == 10.0
     assert status.last_start.steps_s == {StartStep.SCHEDULING: 2.0, StartStep.LOADING: 8.0}
