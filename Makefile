@@ -77,6 +77,10 @@ lock: $(UV) ## solve the lock files again, keeping pins that still fit; UPGRADE=
 	$(COMPILE) pyproject.toml --extra gpu --extra train --output-file requirements/gpu.txt >/dev/null
 	$(COMPILE) benchmarks/locks/litellm.in --output-file benchmarks/locks/litellm.txt >/dev/null
 	$(COMPILE) benchmarks/locks/vllm_router.in --output-file benchmarks/locks/vllm_router.txt >/dev/null
+	$(COMPILE) pyproject.toml --extra cpu --constraint requirements/cpu.txt --excludes requirements/cpu-excludes.txt \
+		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file deploy/docker/cpu.txt >/dev/null
+	$(COMPILE) deploy/loadtest/locust.in --output-file deploy/loadtest/locust.txt >/dev/null
+	$(COMPILE) tests/deploy/validators.in --output-file tests/deploy/validators.txt >/dev/null
 
 $(UV): Makefile
 	$(or $(PYTHON),python3) -m venv .cache/uv
