@@ -29,7 +29,7 @@ def extended(name: str) -> Path:
 
 
 def isolated(name: str, locks: Path = LOCKS) -> Path:
-    """The Python of an environment that has what NAME.txt in `locks` pins and nothing else. Raises EnvironmentFailed."""
+    """The Python of an environment that has what NAME.txt in `locks` pins, nothing else. Raises EnvironmentFailed."""
     return _environment(name, "", locks)
 
 

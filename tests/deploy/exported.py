@@ -46,7 +46,8 @@ def _declared(registry: CollectorRegistry) -> dict[str, set[str]]:
 def engine_series() -> set[str]:
     """The names of vLLM's counters and gauges, read from the source of the version that is installed."""
     package = find_spec("vllm")
-    assert package is not None and package.origin is not None
+    assert package is not None
+    assert package.origin is not None
     tree = ast.parse((Path(package.origin).parent / "v1" / "metrics" / "loggers.py").read_text(encoding="utf-8"))
     found = set()
     for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):

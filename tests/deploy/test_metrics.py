@@ -1,4 +1,4 @@
-"""Dashboard and rules ask for what raymux exports: every metric and label of every PromQL expression is one there is."""
+"""Dashboard and rules ask for what raymux exports: every metric and label of every PromQL expression exists."""
 
 from __future__ import annotations
 
@@ -145,7 +145,8 @@ def test_every_panel_has_a_place_of_its_own() -> None:
     for panel in dashboard()["panels"]:
         at = panel["gridPos"]
         cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
-        assert not cells & taken and at["x"] + at["w"] <= 24, panel["title"]
+        assert not cells & taken, panel["title"]
+        assert at["x"] + at["w"] <= 24, panel["title"]
         taken |= cells
     ids = [panel["id"] for panel in dashboard()["panels"]]
     assert len(ids) == len(set(ids))
