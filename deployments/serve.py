@@ -15,7 +15,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 from catalog.catalog import Catalog
 from catalog.fit_check import require_fit
@@ -43,11 +45,10 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"{options.config}: {error}", file=sys.stderr)
         return 1
-    options.log.parent.mkdir(parents=True, exist_ok=True)
     print(f"raymux: starting; the log is {_shown(options.log)}", flush=True)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _raise_interrupt)
-    with options.log.open("wb") as log:
+    with _opened(options.log) as log:
         server = subprocess.Popen(
             [shutil.which("serve", path=str(Path(sys.executable).parent)) or "serve", "run", str(options.config)],
             stdin=subprocess.DEVNULL,
@@ -71,7 +72,12 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deployments.serve", description="Run raymux on this machine.")
     parser.add_argument("config", type=_absolute, help="a Serve configuration such as serve_config.yaml")
     parser.add_argument("--plain", action="store_true", help="Serve's Python proxy instead of HAProxy")
-    parser.add_argument("--log", type=_absolute, default=PROJECT / "run" / "serve.log", help="where the server logs to")
+    parser.add_argument(
+        "--log",
+        type=_log_file,
+        default=PROJECT / "run" / "serve.log",
+        help="where the server logs to; - for standard output",
+    )
     return parser.parse_args(arguments)
 
 
@@ -79,8 +85,23 @@ def _absolute(text: str) -> Path:
     return Path(text).resolve()
 
 
-def _shown(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def _log_file(text: str) -> Path | None:
+    """None stands for standard output."""
+    return None if text == "-" else _absolute(text)
+
+
+def _opened(log: Path | None) -> AbstractContextManager[BinaryIO | None]:
+    """What the server writes to; None for what this process writes to."""
+    if log is None:
+        return nullcontext()
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log.open("wb")
+
+
+def _shown(log: Path | None) -> Path | str:
+    if log is None:
+        return "here"
+    return log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log
 
 
 def _require_sources(config: ServeConfig) -> None:
@@ -131,13 +152,14 @@ def _raise_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(server: subprocess.Popen[bytes], config: ServeConfig, log: Path) -> int:
+def _run(server: subprocess.Popen[bytes], config: ServeConfig, log: Path | None) -> int:
     url = _url(config)
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     while not _is_ready(url):
         if server.poll() is not None or time.monotonic() > deadline_s:
-            print(f"raymux: did not start; the end of {_shown(log)} says:", file=sys.stderr)
-            print("\n".join(log.read_text(errors="replace").splitlines()[-15:]), file=sys.stderr)
+            print(f"raymux: did not start; the end of its log ({_shown(log)}) says why", file=sys.stderr)
+            if log is not None:
+                print("\n".join(log.read_text(errors="replace").splitlines()[-15:]), file=sys.stderr)
             return 1
         time.sleep(POLL_S)
     model = config.gateway.defaults.chat or config.catalog.models[0].name
