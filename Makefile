@@ -12,7 +12,7 @@ PY := .venv/bin/python
 TEST_ORDER := $(wildcard $(addprefix tests/,unit integration gpus faults engine conformance bad_input))
 TESTS = $(TEST_ORDER) $(filter-out $(TEST_ORDER) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
-.PHONY: help install serve test test-unit faults check fmt bench bench-autoscaling bench-cold-start bench-settings \
+.PHONY: help install serve test test-unit faults check docs fmt bench bench-autoscaling bench-cold-start bench-settings \
 	demo-models lock clean
 
 help: ## list the targets
@@ -42,6 +42,10 @@ check: install ## check format, lint, types, imports and generated documentation
 	$(PY) -m pyright
 	.venv/bin/lint-imports
 	$(PY) -m catalog.docs --check
+
+docs: install ## build the documentation site into build/site; a dead link fails
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	@echo "docs: build/site/index.html"
 
 fmt: install ## format the code and mend what ruff can mend
 	$(PY) -m ruff format .

@@ -1,19 +1,19 @@
 """A hook of mkdocs: what pages link to in the repository is part of the site, and those links lead there.
 
-Pages of `docs/` keep the links that work in a checkout (`../benchmarks/README.md`). Whatever they reach outside of `docs/`,
-directly or by such a page, is added under `repository/`. A link to what does not exist is left as it is, and mkdocs, which
-is strict here, complains.
+Pages of `docs/` keep the links that work in a checkout (`../benchmarks/README.md`). Whatever they reach outside of
+`docs/`, directly or by such a page, is added under `repository/`. A link to what does not exist is left as it is, and
+mkdocs, which is strict here, complains.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,19 +22,49 @@ _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
 
+# Pages that are written beside this one; their places in the navigation are kept for them.
+AWAITED = {"cli.md", "sdk.md", "dashboard.md", "performance.md"}
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Leave out of the navigation what is awaited and not there yet."""
+    missing = {name for name in AWAITED if not (ROOT / "docs" / name).exists()}
+    for section in config.nav or ():
+        for pages in section.values() if isinstance(section, dict) else ():
+            pages[:] = [page for page in pages if page not in missing]
+    return config
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add what is linked to, and what that links to."""
-    waiting = [file for file in files.documentation_pages()]
+    """Add what the navigation names outside of `docs/`, what is linked to, and what that links to."""
+    named = [ROOT / uri.removeprefix(PREFIX) for uri in _named(config.nav) if uri.startswith(PREFIX)]
+    waiting = list(files.documentation_pages())
+    waiting += _added([str(path.relative_to(ROOT)) for path in named if path.is_file()], files, config)
     while waiting:
-        file = waiting.pop()
-        for target in _targets(file):
-            uri = _uri(target)
-            if uri and files.get_file_from_path(uri) is None:
-                added = File.generated(config, uri, abs_src_path=str(ROOT / target))
-                files.append(added)
-                if added.is_documentation_page():
-                    waiting.append(added)
+        waiting += _added(_targets(waiting.pop()), files, config)
     return files
+
+
+def _named(nav: object) -> Iterator[str]:
+    if isinstance(nav, str):
+        yield nav
+    for each in nav.values() if isinstance(nav, dict) else nav if isinstance(nav, list) else ():
+        yield from _named(each)
+
+
+def _added(targets: Iterable[str], files: Files, config: MkDocsConfig) -> list[File]:
+    """The pages among those that were not there yet."""
+    pages = []
+    for target in targets:
+        uri = _uri(target)
+        if files.get_file_from_path(uri) is None:
+            # The navigation may name it, and need not.
+            level = InclusionLevel.NOT_IN_NAV
+            file = File.generated(config, uri, abs_src_path=str(ROOT / target), inclusion=level)
+            files.append(file)
+            if file.is_documentation_page():
+                pages.append(file)
+    return pages
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -64,7 +94,7 @@ def _targets(file: File) -> Iterator[str]:
 
 
 def _target(file: File, link: str) -> str | None:
-    """The path in the repository of a relative link's target; None for another site's, an anchor, and what is not there."""
+    """Where in the repository a relative link leads; None for another site, an anchor, and what is not there."""
     if not link or "://" in link or link.startswith(("/", "mailto:")):
         return None
     uri = PurePosixPath(file.src_uri)
