@@ -26,7 +26,7 @@ def without_what_snippets_leave(engine_server: RunningServer) -> Iterator[None]:
         for warmup in client.get("/v1/warmup").json()["data"]:
             client.delete(f"/v1/warmup/{warmup['id']}")
         # A webhook's event is taken at once and done a little later.
-        wait_until(lambda: "waiting" not in client.get("/v1/webhooks").text, 10, "events are done")
+        wait_until(lambda: "pending" not in client.get("/v1/webhooks").text, 10, "events are done")
         for model in client.get("/v1/models").json()["data"]:
             if model["id"] not in before:
                 client.delete(f"/v1/models/{model['id']}").raise_for_status()
