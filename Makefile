@@ -9,7 +9,7 @@ CONFIG ?= serve_config.yaml
 ARGS ?=
 PY := .venv/bin/python
 # Cheapest first; tests in a folder not named here still run, last.
-TEST_ORDER := $(wildcard $(addprefix tests/,unit integration gpus faults engine conformance bad_input))
+TEST_ORDER := $(wildcard $(addprefix tests/,unit deploy integration gpus faults engine conformance bad_input))
 TESTS = $(TEST_ORDER) $(filter-out $(TEST_ORDER) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
 .PHONY: help install serve test test-unit faults check docs fmt bench bench-autoscaling bench-cold-start bench-settings \
