@@ -81,3 +81,13 @@ def test_another_address_without_keys_is_refused(
     path = config(tmp_path)
     path.write_text(path.read_text().replace("127.0.0.1", "0.0.0.0"))
     assert "without API keys" in refusal(path, capsys)
+
+
+def test_the_log_goes_to_a_file_or_to_standard_output(tmp_path: Path) -> None:
+    assert serve._options(["config.yaml"]).log == PROJECT / "run" / "serve.log"
+    assert serve._options(["config.yaml", "--log", "-"]).log is None
+    with serve._opened(None) as log:
+        assert log is None
+    with serve._opened(tmp_path / "run" / "serve.log") as log:
+        assert log is not None
+        assert log.name == str(tmp_path / "run" / "serve.log")
