@@ -101,6 +101,8 @@ def test_the_secrets_hook_knows_keys_and_lets_the_tests_pass(tmp_path: Path) -> 
 def test_every_place_names_the_same_version() -> None:
     version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
     assert re.fullmatch(r"\d+\.\d+\.\d+", version)
+    written = re.findall(r'^__version__ = "(.+)"', (PROJECT / "raymux" / "__init__.py").read_text(), re.MULTILINE)
+    assert set(written) <= {version}
     compose = (PROJECT / "deploy" / "docker" / "compose.yaml").read_text()
     gpu = (PROJECT / "deploy" / "docker" / "compose.gpu.yaml").read_text()
     kustomization = yaml.safe_load((PROJECT / "deploy" / "kuberay" / "kustomization.yaml").read_text())
