@@ -20,7 +20,7 @@ PAGES = [
     *PROJECT.glob("*.md"),
     *(
         page
-        for room in ("docs", "benchmarks", "models", "requirements", "tests")
+        for room in ("docs", "benchmarks", "deploy", "models", "requirements", "tests")
         for page in (PROJECT / room).rglob("*.md")
     ),
 ]
