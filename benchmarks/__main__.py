@@ -24,6 +24,7 @@ BENCHMARKS = {
     "vllm": "vllm_server",
     "replica_choice": "replica_choice",
     "policy_tick": "policy_tick",
+    "many_models": "many_models",
     "cold_start": "cold_start",
     "settings": "settings",
     "autoscaling": "autoscaling",
@@ -37,6 +38,7 @@ SUITE: tuple[tuple[str, ...], ...] = (
     ("vllm", "--duration-s", "1"),
     ("replica_choice", "--loads", "0.7"),
     ("policy_tick",),
+    ("many_models",),
     ("soak", "--minutes", "5"),
     ("targets",),
 )

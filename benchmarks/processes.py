@@ -41,6 +41,18 @@ class CpuMeter:
         return times
 
 
+def memory_bytes(pid: int) -> dict[str, int]:
+    """Memory that a process and its descendants have for themselves (USS), by kind of process."""
+    used: defaultdict[str, int] = defaultdict(int)
+    root = psutil.Process(pid)
+    for process in (root, *root.children(recursive=True)):
+        try:
+            used[kind_of(process.cmdline())] += process.memory_full_info().uss
+        except psutil.NoSuchProcess:
+            continue
+    return dict(used)
+
+
 def kind_of(command: list[str]) -> str:
     """What a process is, from its command line: a Ray actor's class or the program's name."""
     if not command:

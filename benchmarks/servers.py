@@ -127,12 +127,12 @@ def running(
     arguments: Sequence[str],
     path: str,
     port: int,
-    probe: Mapping[str, Any] = PROBE,
+    probe: Mapping[str, Any] | None = PROBE,
     *,
     environment: Mapping[str, str] | None = None,
     python: str = sys.executable,
 ) -> Iterator[Server]:
-    """A Python module with its arguments as a server, from the moment it answers the probe.
+    """A Python module with its arguments as a server, from the moment it answers the probe; None asks for `/ready`.
 
     `environment` is added to this process's, or replaces what is in it.
     """
@@ -152,17 +152,20 @@ def running(
             process.wait(STOP_TIMEOUT_S)
 
 
-def _wait_for_reply(server: Server, process: subprocess.Popen[bytes], probe: Mapping[str, Any]) -> bool:
+def _wait_for_reply(server: Server, process: subprocess.Popen[bytes], probe: Mapping[str, Any] | None) -> bool:
     """Whether it answers the probe in time; the first one also starts the model."""
-    path = "/v1/embeddings" if "input" in probe else CHAT_PATH
-    request = urllib.request.Request(
-        f"{server.base_url}{path}", json.dumps(probe).encode(), {"Content-Type": "application/json"}
-    )
+    if probe is None:
+        request = urllib.request.Request(f"{server.base_url}/ready")
+    else:
+        path = "/v1/embeddings" if "input" in probe else CHAT_PATH
+        request = urllib.request.Request(
+            f"{server.base_url}{path}", json.dumps(probe).encode(), {"Content-Type": "application/json"}
+        )
     deadline_s = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline_s and process.poll() is None:
         try:
             with urllib.request.urlopen(request, timeout=60) as reply:
                 return reply.status == 200
         except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+            time.sleep(0.05)
     return False

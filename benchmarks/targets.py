@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -186,6 +187,17 @@ def soak_failures(data: Json) -> float | None:
     return float(sum(sum(each["load"]["errors"].values()) for each in data["samples"]))
 
 
+def of_most_models(value: Callable[[Json], float], data: Json, *, above_fewest: bool = False) -> float | None:
+    """A figure of the cluster with the most models, or what it is above that with the fewest; None without both."""
+    values: defaultdict[int, list[float]] = defaultdict(list)
+    for sample in data["samples"]:
+        values[sample["num_models"]].append(value(sample))
+    if len(values) < 2:
+        return None
+    most, fewest = (median(values[pick(values)]) for pick in (max, min))
+    return most - fewest if above_fewest else most
+
+
 def _gateway(text: str, path: str, **changes: Any) -> Target:
     return Target(
         text, "gateway", partial(compared, path, "bare", num_streams=64, compare=_ratio), name=path, **changes
@@ -214,6 +226,17 @@ def _soak(text: str, value: Callable[[Json], float], unit: str) -> Target:
     return Target(f"soak: {text}, growth a minute", "soak", partial(soak_slope, value), unit=unit)
 
 
+def _many(
+    text: str, value: Callable[[Json], float], unit: str, at_most: float | None = None, *, above_fewest: bool = False
+) -> Target:
+    figure = partial(of_most_models, value, above_fewest=above_fewest)
+    return Target(f"1,000 cold models and adapters: {text}", "many_models", figure, at_most=at_most, unit=unit)
+
+
+def _p50_ms(name: str) -> Callable[[Json], float]:
+    return lambda sample: sample["latencies"][name]["p50_ms"]
+
+
 def _choice(text: str, other: str, at_most: float) -> Target:
     return Target(text, "replica_choice", partial(worst_choice, 0.7, other), at_most=at_most)
 
@@ -230,6 +253,11 @@ TARGETS: tuple[Target, ...] = (
     Target("requests/s at 256 streams over 20 models, of bare", "zipf", _raymux(256, _ratio), at_least=0.9),
     Target("2 gateways: requests/s at 256 streams, of 1 gateway", "gateways", partial(of_one_gateway, 2)),
     Target("4 gateways: the same", "gateways", partial(of_one_gateway, 4)),
+    _many("memory", lambda each: each["memory_mib"]["all"], " MiB", 100, above_fewest=True),
+    _many("ready after Ray", lambda each: each["ray_to_ready_s"], " s", 5),
+    _many("GET /v1/models p50", _p50_ms("GET /v1/models"), " ms"),
+    _many("GET /v1/status p50", _p50_ms("GET /v1/status"), " ms"),
+    _many("a name is resolved", lambda each: each["pure"]["a name is resolved, µs"], " µs"),
     Target("soak: requests that failed", "soak", soak_failures, at_most=0),
     _soak("TTFT p99", lambda minute: minute["load"]["ttft_p99_ms"], " ms"),
     _soak("memory of all processes", lambda minute: minute["memory_mib"]["all"], " MiB"),

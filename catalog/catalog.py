@@ -137,6 +137,11 @@ class Catalog:
         return tuple(self._by_name)
 
     @cached_property
+    def provided(self) -> tuple[Target, ...]:
+        """The targets that outside providers serve."""
+        return tuple(target for target in self.targets() if target.upstream is not None)
+
+    @cached_property
     def variants(self) -> dict[str, VariantSpec]:
         """Every variant by key; adapters share those of their base model."""
         return {variant.key: variant for target in self.targets() for variant in target.variants}

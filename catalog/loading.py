@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +17,8 @@ from catalog.settings import LOOPBACK_HOSTS, CatalogSettings, DefaultModels, Gat
 APPLICATION = "raymux"
 GATEWAY = "Gateway"
 MODEL_MANAGER = "ModelManager"
+# The only field of a manager's `user_config` whose catalog is one JSON text (`catalog.packing`).
+PACKED = "packed"
 
 _SettingsT = TypeVar("_SettingsT", bound=Settings)
 
@@ -26,7 +29,12 @@ class ConfigError(ValueError):
 
 @dataclass(frozen=True)
 class ServeConfig:
-    """The parts of a Serve configuration that raymux reads; `catalog_at` is the YAML path of the catalog."""
+    """A Serve configuration's document, and its parts that raymux reads.
+
+    `catalog_at` is the YAML path of the catalog.
+    """
+
+    document: dict[str, Any]
 
     catalog: CatalogSettings
     gateway: GatewaySettings
@@ -38,11 +46,11 @@ class ServeConfig:
 def load(path: Path) -> ServeConfig:
     """Read and check the file. Raises ConfigError with the first problem."""
     document = _read_yaml(path)
-    application, at = _named(document.get("applications"), "applications", APPLICATION)
+    application, at = named(document.get("applications"), "applications", APPLICATION)
     deployments = application.get("deployments")
-    manager, manager_at = _named(deployments, f"{at}.deployments", MODEL_MANAGER)
-    gateway, gateway_at = _named(deployments, f"{at}.deployments", GATEWAY)
-    catalog = parse(CatalogSettings, manager.get("user_config") or {}, f"{manager_at}.user_config")
+    manager, manager_at = named(deployments, f"{at}.deployments", MODEL_MANAGER)
+    gateway, gateway_at = named(deployments, f"{at}.deployments", GATEWAY)
+    catalog = parse(CatalogSettings, unpacked(manager.get("user_config") or {}), f"{manager_at}.user_config")
     settings = parse(GatewaySettings, gateway.get("user_config") or {}, f"{gateway_at}.user_config")
     check_defaults(settings.defaults, Catalog(catalog), f"{gateway_at}.user_config.defaults")
     http = document.get("http_options") or {}
@@ -53,7 +61,7 @@ def load(path: Path) -> ServeConfig:
         raise ConfigError("http_options.host: expected an address such as 127.0.0.1 or 0.0.0.0")
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise ConfigError("http_options.port: expected a number from 1 to 65535")
-    return ServeConfig(catalog, settings, host, port, f"{manager_at}.user_config")
+    return ServeConfig(document, catalog, settings, host, port, f"{manager_at}.user_config")
 
 
 def parse(model: type[_SettingsT], value: Any, at: str) -> _SettingsT:
@@ -68,6 +76,17 @@ def parse(model: type[_SettingsT], value: Any, at: str) -> _SettingsT:
         if first["type"] == "extra_forbidden":
             message = f"unknown field; allowed here: {', '.join(_fields_at(model, first['loc']))}"
         raise ConfigError(f"{where}: {message}{more}") from None
+
+
+def unpacked(user_config: dict[str, Any]) -> Any:
+    """What a packed `user_config` holds; any other as it is."""
+    text = user_config.get(PACKED)
+    if not isinstance(text, str) or len(user_config) > 1:
+        return user_config
+    try:
+        return json.loads(text)
+    except ValueError:
+        return user_config
 
 
 def check_defaults(defaults: DefaultModels, catalog: Catalog, at: str) -> None:
@@ -105,7 +124,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def _named(entries: Any, at: str, name: str) -> tuple[dict[str, Any], str]:
+def named(entries: Any, at: str, name: str) -> tuple[dict[str, Any], str]:
     """The entry of a list with this name, and its path."""
     if not isinstance(entries, list):
         raise ConfigError(f"{at}: expected a list with an entry named {name}")

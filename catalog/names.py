@@ -7,6 +7,8 @@ in the catalog, and only the catalog's entry says where files are.
 from __future__ import annotations
 
 import difflib
+import heapq
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Annotated, Literal, NamedTuple
@@ -14,8 +16,9 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import AfterValidator
 
 MAX_NAME_CHARS = 256
-# Comparing a wrong name with a catalog of 100,000 would block its caller for seconds.
-MAX_COMPARED = 1_000
+# Comparing a wrong name with each of a thousand takes ten milliseconds to a hundred, for which its caller would block.
+MAX_COMPARED = 30
+MAX_COUNTED = 10_000
 
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?"
 _BASE = re.compile(rf"{_PART}(?:/{_PART})?")
@@ -79,15 +82,21 @@ CheckpointName = Annotated[str, _checked(("rl",))]
 def closest_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Up to `count` known names that a caller may have meant, best first; empty when none is near.
 
-    Near means: equal but for case, one the beginning of the other, or alike by difflib's ratio of at least 0.6 (which
-    only the first 1,000 are compared by).
+    Near means: equal but for case, one the beginning of the other, or alike by difflib's ratio of at least 0.6, by
+    which those 30 are compared that share most pairs of letters with it for their length (of the first 10,000).
     """
     wanted = name[:MAX_NAME_CHARS].lower()
     by_lower = {}
     for candidate in known:
         by_lower.setdefault(candidate.lower(), candidate)
     starts = [low for low in by_lower if wanted and (low.startswith(wanted) or wanted.startswith(low))]
-    alike = difflib.get_close_matches(wanted, list(by_lower)[:MAX_COMPARED], n=count, cutoff=0.6)
+    pairs = {wanted[begin : begin + 2] for begin in range(len(wanted) - 1)}
+    likely = heapq.nlargest(
+        MAX_COMPARED,
+        itertools.islice(by_lower, MAX_COUNTED),
+        key=lambda low: sum(pair in low for pair in pairs) / (len(low) + len(wanted)),
+    )
+    alike = difflib.get_close_matches(wanted, likely, n=count, cutoff=0.6)
     exact = [wanted] if wanted in by_lower else []
     ranked = dict.fromkeys([*exact, *alike, *sorted(starts, key=len)])
     return [by_lower[low] for low in list(ranked)[:count]]

@@ -117,6 +117,12 @@ def receiver_secrets(receiver: ReceiverSettings) -> tuple[str, ...]:
     return secrets
 
 
+def tracing_service() -> str | None:
+    """The name under which traces go out; None where no collector's address is set, so that none do."""
+    addresses = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    return os.environ.get("OTEL_SERVICE_NAME", "raymux") if any(map(os.environ.get, addresses)) else None
+
+
 def is_behind_haproxy() -> bool:
     """Whether requests reach this process through the front door, which then says where each comes from."""
     return "RAYMUX_HAPROXY" in os.environ

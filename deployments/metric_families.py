@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
@@ -32,6 +33,20 @@ Snapshot = dict[str, Family]
 def snapshot(registry: CollectorRegistry) -> Snapshot:
     """What a process has counted since it began."""
     return _families(registry.collect(), {})
+
+
+def samples_of(child: MetricWrapperBase, labels: Mapping[str, str]) -> Snapshot:
+    """What one child of a metric with labels has counted."""
+    return _families(child.collect(), labels)
+
+
+def update(known: Snapshot, changes: Snapshot) -> None:
+    """Take the newer values over into `known`: those of counters and histograms that are there, and all of a gauge."""
+    for name, family in changes.items():
+        if name in known and family.type != "gauge":
+            known[name].samples.update(family.samples)
+        else:
+            known[name] = family
 
 
 def parsed(text: str, labels: Mapping[str, str]) -> Snapshot:

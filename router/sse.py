@@ -33,11 +33,6 @@ class EventReader:
         self._max_event_bytes = max_event_bytes
         self._pending = bytearray()
 
-    @property
-    def has_rest(self) -> bool:
-        """Whether bytes of an event that has no end yet are there."""
-        return bool(self._pending.strip())
-
     def feed(self, chunk: bytes) -> list[ServerEvent]:
         """The events that are whole with this chunk. Raises ValueError when one is longer than it may be."""
         pending, begin = self._pending, 0

@@ -29,6 +29,7 @@ from deployments.engine.door import Door, Tally
 from deployments.engine.emulator import EmulatedEngineServer
 from deployments.engine.group import join_group
 from deployments.engine.sleeper import Sleeper
+from deployments.garbage import spare_what_stays
 from deployments.manager.view import StayTerms
 
 logger = logging.getLogger("ray.serve")
@@ -74,6 +75,7 @@ class EngineReplica:
             await self._leave(ReplicaState.FAILED, reason=_reason(error))
             raise
         self._tasks.append(asyncio.create_task(self._watch_engine()))
+        spare_what_stays()
 
     async def _start(self) -> None:
         close_abandoned_streams()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from cachetools import LRUCache
 
 from catalog.errors import ServiceError
-from router.breaker import Breaker, BreakerRules, BreakerState
+from router.breaker import Breaker, BreakerRules
 
 logger = logging.getLogger("ray.serve")
 
@@ -42,12 +42,6 @@ class Breakers:
         now_s = self._clock()
         found = ((name, self._breakers.get(name)) for name in names)
         return {name: breaker.retry_after_s(now_s) for name, breaker in found if breaker and not breaker.allows(now_s)}
-
-    def states(self) -> dict[str, BreakerState]:
-        """The breakers that are not closed."""
-        now_s = self._clock()
-        states = {name: breaker.state(now_s) for name, breaker in self._breakers.items()}
-        return {name: state for name, state in states.items() if state is not BreakerState.CLOSED}
 
     @contextmanager
     def watching(self, name: str) -> Iterator[None]:

@@ -136,8 +136,8 @@ class Reply:
         await self._send({"type": "http.response.body", "body": f": {text}\n\n".encode(), "more_body": True})
 
     async def whole(self, status: int, body: Any, **extra: str) -> None:
-        """Send a JSON object as the whole reply."""
-        content = json.dumps(body).encode()
+        """Send a JSON object, or the bytes of one, as the whole reply."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
         await self.begin(status, b"application/json", len(content), **extra)
         await self.end(content)
 

@@ -9,7 +9,7 @@ import random
 import time
 import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Container, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -23,9 +23,10 @@ from catalog.errors import GatewayNotReady, ModelLoading, RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantStatus
 from catalog.warmups import Warmup
 from deployments.background import Background
+from deployments.garbage import spare_what_stays
 from deployments.gateway.exchange import Exchange
 from deployments.gateway.lookout import Lookout, Prompt
-from deployments.manager.view import FleetView, Placed
+from deployments.manager.view import FleetView, Placed, unpacked
 from router.replicas import choose_replica, load_of
 
 logger = logging.getLogger("ray.serve")
@@ -37,6 +38,10 @@ RELIEF_INTERVAL_S = 2.0
 SEEN_TIMEOUT_S = 2.0
 MANAGER_ATTEMPTS = 3
 GIVE_UP_AFTER_S = 3.0
+# What a late answer has put back, or a change that was not noted, is mended after this long.
+WHOLE_INTERVAL_S = 60.0
+# About a hundred models: loaded within a millisecond or two.
+SMALL_CATALOG_BYTES = 32 * 1024
 
 
 class Fleet:
@@ -56,6 +61,8 @@ class Fleet:
         self._lookout = Lookout()
         self._name = uuid.uuid4().hex
         self.statuses: dict[str, VariantStatus] = {}
+        # Grows with each change of the catalog or of a variant's state.
+        self.states_version = 0
         self.promoted: frozenset[str] = frozenset()
         self.warmups: dict[str, Warmup] = {}
         self.seen_manager_at_s = 0.0
@@ -253,41 +260,54 @@ class Fleet:
         self._replicas.setdefault(report.variant, {})[report.replica_id] = report
 
     def mark_draining(self, replica: ReplicaReport) -> None:
-        """The replica has said that it leaves."""
-        self._take(replace(replica, state=ReplicaState.DRAINING))
+        """The replica has said that it leaves; it may have left by now."""
+        if replica.replica_id in self._replicas.get(replica.variant, {}):
+            self._take(replace(replica, state=ReplicaState.DRAINING))
 
     async def _watch(self) -> None:
         """Follow the manager for ever; while it is away, what was known last stays in use."""
         version = catalog_version = 0
+        whole_at_s = time.monotonic()
         while True:
+            if time.monotonic() - whole_at_s > WHOLE_INTERVAL_S:
+                version = 0
             try:
                 sent = self._lookout.take_sent()
                 view: FleetView = await self._manager.watch.remote(version, catalog_version, self._name, sent)
-                self._apply(view)
+                self._apply(view, await _load(view.catalog) if view.catalog is not None else None)
                 version, catalog_version = view.version, view.catalog_version
+                whole_at_s = time.monotonic() if view.is_whole else whole_at_s
             except Exception as error:
                 logger.warning("the model manager does not answer: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_INTERVAL_S)
 
-    def _apply(self, view: FleetView) -> None:
-        if view.catalog is not None:
-            self._catalog = Catalog(view.catalog)
-        self._replicas = {}
+    def _apply(self, view: FleetView, catalog: Catalog | None) -> None:
+        if catalog is not None:
+            self._catalog = catalog
+        has_lost = view.is_whole and len(view.variants) < len(self.statuses)
+        if catalog is not None or has_lost or any(_is_new_state(self.statuses, status) for status in view.variants):
+            self.states_version += 1
+        if view.is_whole:
+            self._replicas, self.statuses = {}, {}
+        for status in view.variants:
+            self._replicas.pop(status.variant, None)
+            self.statuses[status.variant] = status
         for report in view.replicas:
             self._take(report)
-        self._lookout.heard(view.replicas)
+        known = {id: report for replicas in self._replicas.values() for id, report in replicas.items()}
+        self._lookout.heard(known.values())
         self._lookout.has_others = view.num_gateways > 1
         for sent in view.sent:
-            if (report := self._replicas.get(sent.variant, {}).get(sent.replica_id)) is not None:
+            if (report := known.get(sent.replica_id)) is not None:
                 self._lookout.told(report, sent)
-        alive = {report.replica_id for report in view.replicas}
-        for replica_id in self._watchers.keys() - alive:
+        for replica_id in self._watchers.keys() - known.keys():
             # A manager that has just been restarted may not have heard of it yet.
             asyncio.get_running_loop().call_later(GIVE_UP_AFTER_S, self._give_up, replica_id)
-        self._unreachable = {id: at_s for id, at_s in self._unreachable.items() if id in alive}
-        self.statuses = {status.variant: status for status in view.variants}
-        self.promoted = view.promoted
-        self.warmups = {warmup.id: warmup for warmup in view.warmups}
+        self._unreachable = {id: at_s for id, at_s in self._unreachable.items() if id in known}
+        if view.promoted is not None:
+            self.promoted = view.promoted
+        if view.warmups is not None:
+            self.warmups = {warmup.id: warmup for warmup in view.warmups}
         self.seen_manager_at_s = time.time()
         self._has_news.set()
         for listener in self._listeners:
@@ -311,3 +331,19 @@ class Fleet:
                 while not is_so():
                     self._has_news.clear()
                     await self._has_news.wait()
+
+
+def _is_new_state(statuses: Mapping[str, VariantStatus], status: VariantStatus) -> bool:
+    known = statuses.get(status.variant)
+    return known is None or known.state is not status.state
+
+
+async def _load(packed: bytes) -> Catalog:
+    """The catalog. A large one in a thread: it takes up to seconds, for which streams cannot wait."""
+    return _loaded(packed) if len(packed) <= SMALL_CATALOG_BYTES else await asyncio.to_thread(_loaded, packed)
+
+
+def _loaded(packed: bytes) -> Catalog:
+    catalog = Catalog(unpacked(packed))
+    spare_what_stays()
+    return catalog

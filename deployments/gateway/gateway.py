@@ -57,6 +57,7 @@ class Gateway:
     """Its `user_config` is GatewaySettings."""
 
     async def __init__(self, manager: DeploymentHandle) -> None:
+        self._tracing = tracing_from_environment()
         self._settings = GatewaySettings()
         self._is_configured = False
         self._keyring = Keyring(environment_keys())
@@ -88,7 +89,7 @@ class Gateway:
             dispatcher=Dispatcher(self._fleet, self._relay, breakers, lambda: self._settings),
             relay=self._relay,
             metrics=metrics,
-            tracing=tracing_from_environment(),
+            tracing=self._tracing,
             webhook_secrets=webhook_secrets,
             cache=lambda: self._cache,
             idempotency=Idempotency(self._replies),
@@ -96,6 +97,10 @@ class Gateway:
             departure=self._departure,
         )
         return build_gateway_app(services, under_serve=True)
+
+    def __del__(self) -> None:
+        """Serve calls it when the last request has ended."""
+        self._tracing.close()
 
     async def reconfigure(self, config: dict[str, Any]) -> None:
         """Take over new settings; requests under way keep the old ones.

@@ -10,9 +10,9 @@ from starlette.types import Receive, Scope, Send
 
 
 class JsonHandler:
-    """ASGI app over a function from a request to a status and a JSON object."""
+    """ASGI app over a function from a request to a status and a JSON object, or one that is encoded already."""
 
-    def __init__(self, handler: Callable[[Request], Awaitable[tuple[int, dict[str, Any]]]]) -> None:
+    def __init__(self, handler: Callable[[Request], Awaitable[tuple[int, dict[str, Any] | bytes]]]) -> None:
         self._handler = handler
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Iterator
 from typing import Any
 
+from cachetools import LRUCache
 from starlette.requests import Request
 
 from catalog.catalog import Target
@@ -19,6 +21,8 @@ from router.resolve import find
 
 # The fixed answer to `created`, which OpenAI's clients require: models have no creation date here.
 CREATED = 0
+# Lists for callers with different models; one of a thousand models has half a megabyte.
+MAX_LISTS = 8
 
 
 class Models:
@@ -27,6 +31,8 @@ class Models:
     def __init__(self, fleet: Fleet, providers: Providers) -> None:
         self._fleet = fleet
         self._providers = providers
+        # By the models that a caller may use: what the list was made of, and the list.
+        self._lists: LRUCache[tuple[str, ...], tuple[object, bytes]] = LRUCache(MAX_LISTS)
 
     def routes(self, prefix: str) -> list[GuardedRoute]:
         """The routes under a prefix such as `/v1`; ids may hold slashes and colons."""
@@ -40,9 +46,15 @@ class Models:
             GuardedRoute(f"{prefix}/models/{{id:path}}", JsonHandler(self.deregister), methods=["DELETE"]),
         ]
 
-    async def list(self, request: Request) -> tuple[int, dict[str, Any]]:
-        data = [self.describe(target) for target in self.permitted(request)]
-        return 200, {"object": "list", "data": data}
+    async def list(self, request: Request) -> tuple[int, bytes]:
+        """All models; encoded once for as long as they stand as they do, for there may be thousands."""
+        catalog, allowed = self._fleet.catalog, request.scope["exchange"].caller.models
+        made_of = (self._fleet.states_version, [self._providers.is_ready(target) for target in catalog.provided])
+        known = self._lists.get(allowed)
+        if known is None or known[0] != made_of:
+            data = [self.describe(target) for target in self.permitted(request)]
+            known = self._lists[allowed] = made_of, json.dumps({"object": "list", "data": data}).encode()
+        return 200, known[1]
 
     def permitted(self, request: Request) -> Iterator[Target]:
         """The models that the caller may use."""

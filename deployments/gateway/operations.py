@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 import time
 from typing import Any
 
@@ -11,10 +9,10 @@ from starlette.requests import Request
 
 from catalog.errors import GatewayNotReady
 from catalog.keys import Access
-from catalog.replicas import ReplicaReport
 from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.json_handler import JsonHandler
 from deployments.gateway.services import Services
+from deployments.gateway.status import StatusPage
 from router.endpoints import ENDPOINTS
 
 OPERATIONS = (
@@ -36,7 +34,7 @@ class Operations:
     def __init__(self, services: Services) -> None:
         self._fleet = services.fleet
         self._redis = services.redis
-        self._admission = services.admission
+        self._status = StatusPage(services.fleet, lambda: services.admission.num_queued)
 
     def routes(self) -> list[GuardedRoute]:
         return [
@@ -64,59 +62,5 @@ class Operations:
         shared = {} if redis is None else {"redis": "available" if redis.is_available else "unavailable"}
         return 200, {"status": "ready", "manager_seen_s_ago": silent_s, **shared}
 
-    async def status(self, request: Request) -> tuple[int, dict[str, Any]]:
-        caller = request.scope["exchange"].caller
-        keys = [key for key in self._fleet.catalog.variants if caller.may_use(key.rpartition("@")[0])]
-        queued = self._admission.num_queued
-        variants = [self._variant(key, queued.get(key.rpartition("@")[0], 0)) for key in keys]
-        return 200, {"object": "status", "variants": variants}
-
-    def _variant(self, key: str, num_queued: int) -> dict[str, Any]:
-        model, _, shape = key.rpartition("@")
-        status = self._fleet.statuses.get(key)
-        replicas = [_replica(report, self._fleet.expectations(report)) for report in self._fleet.replicas(key)]
-        entry: dict[str, Any] = {"model": model, "variant": shape, "state": "cold", "replicas": replicas}
-        # Those of its model, in this gateway; which variant takes them is decided when it is their turn.
-        entry["num_queued"] = num_queued
-        if status is None:
-            return entry
-        entry |= {
-            "state": str(status.state),
-            "step": status.step and str(status.step),
-            "since_s": round(time.time() - status.since_s, 1),
-            "expected_start_s": status.expected_start_s,
-            "num_starts": status.num_starts,
-            "chosen_because": status.chosen_because or None,
-            "decisions": [decision._asdict() for decision in status.decisions],
-            "last_cold_start": status.last_start and dataclasses.asdict(status.last_start),
-            "last_error": status.last_error or None,
-            "retry_in_s": _seconds_until(status.retry_at_s) if status.retry_at_s else None,
-            "num_running": sum(replica["running"] for replica in replicas),
-            "num_waiting": sum(replica["waiting"] for replica in replicas),
-        }
-        return entry
-
-
-def _seconds_until(at_s: float) -> float:
-    """Tenths of a second, rounded up: 0 only when the time has come."""
-    return math.ceil(max(0.0, at_s - time.time()) * 10) / 10
-
-
-def _replica(report: ReplicaReport, expected: dict[str, float] | None) -> dict[str, Any]:
-    """A replica for operators; its address and secret stay inside the cluster.
-
-    `expected` is what this gateway goes by when it chooses; null where it has had nothing to choose.
-    """
-    return {
-        "id": report.replica_id,
-        "state": str(report.state),
-        "step": report.step and str(report.step),
-        "node": report.node,
-        "pid": report.pid,
-        "running": report.running,
-        "waiting": report.waiting,
-        "kv_usage_ratio": round(report.kv_usage_ratio, 4),
-        "adapters": list(report.adapters),
-        "is_asleep": report.is_asleep,
-        "expected": expected,
-    }
+    async def status(self, request: Request) -> tuple[int, bytes]:
+        return 200, self._status.body(request.scope["exchange"].caller)

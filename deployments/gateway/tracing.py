@@ -7,15 +7,16 @@ a thread with a bounded queue, so a collector that hangs costs spans and never a
 
 from __future__ import annotations
 
-import os
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from deployments.environment import tracing_service
 from deployments.gateway.exchange import Exchange
 
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+CLOSE_TIMEOUT_S = 2.0
 
 
 class Tracing:
@@ -43,10 +44,15 @@ class Tracing:
         if exchange.span is not None:
             exchange.span.end(exchange)
 
-    def close(self) -> None:
-        """Send what is left. Blocks for as long as the collector takes, at most the exporter's timeout."""
-        if self._provider is not None:
-            self._provider.shutdown()
+    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Send what is left, once. Blocks; what a collector has not taken after `timeout_s` is lost."""
+        provider, self._provider = self._provider, None
+        if provider is None:
+            return
+        # The SDK waits for half a minute. A daemon thread: the process does not wait for it to end.
+        closing = threading.Thread(target=provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(timeout_s)
 
 
 class Span:
@@ -128,14 +134,15 @@ def traced(exchange: Exchange, name: str, **attributes: str) -> Iterator[None]:
 
 def tracing_from_environment() -> Tracing:
     """As the standard OTEL_* variables say."""
-    if not any(os.environ.get(name) for name in _ENDPOINTS):
+    service = tracing_service()
+    if service is None:
         return Tracing()
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    resource = Resource.create({"service.name": os.environ.get("OTEL_SERVICE_NAME", "raymux")})
-    provider = TracerProvider(resource=resource)
+    # Whoever makes it closes it: at exit the SDK would wait for a collector that hangs.
+    provider = TracerProvider(resource=Resource.create({"service.name": service}), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return Tracing(provider)

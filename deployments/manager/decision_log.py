@@ -17,14 +17,12 @@ class DecisionLog:
         self._num_when_read = 0
         self.entries: tuple[ScalingDecision, ...] = ()
 
-    async def read(self, app_name: str, num_replicas: int, now_s: float) -> bool:
-        """Read it when the number of replicas has changed, and while there are any, now and then.
+    def is_due(self, num_replicas: int, now_s: float) -> bool:
+        """Whether to read it: when the number of replicas has changed, and while there are any, now and then."""
+        return num_replicas != self._num_when_read or (num_replicas > 0 and now_s - self._read_s > INTERVAL_S)
 
-        Returns whether there was something new.
-        """
-        is_due = now_s - self._read_s > INTERVAL_S
-        if num_replicas == self._num_when_read and not (num_replicas and is_due):
-            return False
+    async def read(self, app_name: str, num_replicas: int, now_s: float) -> bool:
+        """Read it. Returns whether there was something new."""
         self._num_when_read, self._read_s = num_replicas, now_s
         before, self.entries = self.entries, await self._control.decisions(app_name)
         return self.entries != before

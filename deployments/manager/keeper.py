@@ -37,7 +37,7 @@ FIRST_GUESS_S = 30.0
 class VariantKeeper:
     """The life of one variant."""
 
-    def __init__(self, spec: VariantSpec, control: ServeControl, on_change: Callable[[bool], None]) -> None:
+    def __init__(self, spec: VariantSpec, control: ServeControl, on_change: Callable[[str, bool], None]) -> None:
         self.spec = spec
         self.is_deployed = False
         self._control = control
@@ -91,6 +91,7 @@ class VariantKeeper:
         """Remember why the variant is started; its status tells."""
         if reason not in (Reason.WARM, Reason.FULL, Reason.STARTING):
             self._chosen_because = str(reason)
+            self._changed()
 
     # Requests
 
@@ -231,6 +232,7 @@ class VariantKeeper:
             return
         self.spec = spec
         self._gate.forget_failure()
+        self._changed()
         if not self._gate.is_stopped and (self.replicas or self._start is not None):
             async with self._applications:
                 await self._control.deploy(spec)
@@ -274,11 +276,14 @@ class VariantKeeper:
         is_new = state is not self._state
         if is_new:
             self._state, self._since_s = state, time.time()
-        self._on_change(is_new)
+        self._on_change(self.spec.key, is_new)
 
     async def read_decisions(self, now_s: float) -> None:
         """Learn why Serve changes the number of replicas."""
-        if await self._decisions.read(self.spec.app_name, len(self.replicas), now_s):
+        num_replicas = len(self.replicas)
+        if not self._decisions.is_due(num_replicas, now_s):
+            return
+        if await self._decisions.read(self.spec.app_name, num_replicas, now_s):
             self._changed()
 
     @property

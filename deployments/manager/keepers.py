@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from autoscaling.choice import Choice, Option, choose, relief
 from autoscaling.cluster import Cluster, Footing
@@ -29,11 +29,11 @@ HEAR_POLL_S = 0.05
 class Keepers:
     """One keeper per variant. `look` gives the cluster.
 
-    `on_change` is told of whatever changes in a keeper, and whether that is its variant's state.
+    `on_change` is told of whatever changes in a keeper: its variant's key, and whether that is the variant's state.
     """
 
     def __init__(
-        self, control: ServeControl, look: Callable[[], Awaitable[Cluster]], on_change: Callable[[bool], None]
+        self, control: ServeControl, look: Callable[[], Awaitable[Cluster]], on_change: Callable[[str, bool], None]
     ) -> None:
         self._control = control
         self._look = look
@@ -76,6 +76,10 @@ class Keepers:
         if keeper is None:
             raise ModelNotFound("The model left the catalog a moment ago. See GET /v1/models.", param="model")
         return keeper
+
+    def of_keys(self, keys: Iterable[str]) -> list[VariantKeeper]:
+        """The keepers of those variants that are in the catalog."""
+        return [self._keepers[key] for key in keys if key in self._keepers]
 
     def of(self, target: Target) -> list[VariantKeeper]:
         """The keepers of a target's variants."""

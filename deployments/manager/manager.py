@@ -7,6 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from ray import serve
@@ -16,12 +17,13 @@ from autoscaling.choice import Choice
 from autoscaling.cluster import Cluster
 from catalog.catalog import AdapterSpec, Catalog, Target
 from catalog.errors import InvalidRequest, ModelInUse, ModelLoading, ModelNotFound, RaymuxError
-from catalog.loading import MODEL_MANAGER, ConfigError, parse
+from catalog.loading import MODEL_MANAGER, ConfigError, parse, unpacked
 from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
 from catalog.warmups import Warmup
 from deployments.background import Background
-from deployments.manager.changes import Changes
+from deployments.garbage import spare_what_stays
+from deployments.manager.changes import PROMOTED, WARMUPS, Changes
 from deployments.manager.cluster_view import ClusterView
 from deployments.manager.entries import Entry
 from deployments.manager.events import apply_event
@@ -31,6 +33,7 @@ from deployments.manager.housekeeping import Housekeeping
 from deployments.manager.inbox import Inbox
 from deployments.manager.keepers import Keepers
 from deployments.manager.metrics import FleetCounts, ManagerMetrics
+from deployments.manager.news import News
 from deployments.manager.notices import Notices
 from deployments.manager.orders import Orders
 from deployments.manager.registry import Registry
@@ -39,7 +42,7 @@ from deployments.manager.serve_control import ServeControl
 from deployments.manager.stores import open_store
 from deployments.manager.view import FleetView, Placed, StayTerms
 from deployments.manager.warmups import Warmups
-from deployments.metric_families import Snapshot, merged
+from deployments.metric_families import Snapshot, exposition, merged
 from deployments.preload.keeper import PoolKeeper
 from router.outlook import SentPrompt
 from router.webhooks import Event
@@ -83,7 +86,7 @@ class ModelManager:
         """
         is_first = self._catalog is None
         try:
-            settings = parse(CatalogSettings, config, f"{MODEL_MANAGER}.user_config")
+            settings = parse(CatalogSettings, unpacked(config), f"{MODEL_MANAGER}.user_config")
         except ConfigError as error:
             if is_first:
                 raise
@@ -98,7 +101,8 @@ class ModelManager:
             self._cluster_view = ClusterView(settings.launcher_config)
             self._inbox = Inbox(self._store, functools.partial(apply_event, self))
             self._notices = Notices(self._store, self._keepers, self._changes.has_new_state)
-            self._warmups = Warmups(self._store, self._ensure_warmup, self._changes.note)
+            self._warmups = Warmups(self._store, self._ensure_warmup, functools.partial(self._changes.note, WARMUPS))
+            self._news = News(self._changes, self._keepers, self._orders, self._warmups)
             self._housekeeping = Housekeeping(
                 self._known_catalog,
                 self._keepers,
@@ -124,9 +128,10 @@ class ModelManager:
         self._control.is_preloaded = self._pool.follow(variants, is_wanted=catalog.settings.preload)
         await self._keepers.take_over(catalog, is_first=is_first)
         self._notices.follow(catalog.settings.webhooks)
+        self._changes.note_all()
+        spare_what_stays()
         if not is_first:
             await self._habits.forget(target.name for target in catalog.targets())
-        self._changes.note()
 
     async def _restore(self) -> None:
         for owner in (self._orders, self._warmups, self._habits, self._counts, self._inbox, self._notices):
@@ -134,7 +139,7 @@ class ModelManager:
         for name in self._orders.stopped:
             if (target := self._catalog.find(name) if self._catalog else None) is not None:
                 self._keepers.stop(target)
-        self._changes.note()
+        self._changes.note_all()
 
     def _known_catalog(self) -> Catalog:
         assert self._catalog is not None
@@ -165,7 +170,7 @@ class ModelManager:
     async def watch(
         self, version: int, catalog_version: int, gateway: str = "", sent: tuple[SentPrompt, ...] = ()
     ) -> FleetView:
-        """The view of the fleet as soon as it differs from `version`, or after 10 s.
+        """What is new of the fleet as soon as it differs from `version`, or after 10 s.
 
         The gateway tells by the way what it has `sent` to replicas, and gets what others have.
         """
@@ -173,28 +178,23 @@ class ModelManager:
         await self._has_heard.wait()
         await self._changes.after(version, WATCH_TIMEOUT_S)
         await asyncio.sleep(COALESCE_S)
-        is_new = self._catalog is not None and catalog_version != self._changes.catalog_version
-        return FleetView(
-            version=self._changes.version,
-            catalog_version=self._changes.catalog_version,
-            catalog=self._catalog.settings if is_new and self._catalog else None,
-            replicas=tuple(report for keeper in self._keepers for report in keeper.replicas.values()),
-            variants=tuple(keeper.status() for keeper in self._keepers),
-            promoted=frozenset(self._orders.promoted),
-            warmups=self._warmups.all(),
+        return replace(
+            self._news.since(version, catalog_version, self._catalog),
             sent=self._gossip.give(gateway, time.monotonic()),
             num_gateways=self._gossip.num_gateways,
         )
 
-    async def gateway_metrics(self, gateway: str, number: int, counts: Snapshot | None) -> bool:
-        """Note what a gateway has counted, None for nothing new. False: it must say all of it."""
-        return self._counts.take(gateway, number, counts)
+    async def gateway_metrics(self, gateway: str, number: int, counts: Snapshot, *, is_whole: bool) -> bool:
+        """Note what a gateway has counted, or what of it has changed. False: it must say all of it."""
+        return self._counts.take(gateway, number, counts, is_whole=is_whole)
 
-    async def total_metrics(self, gateway: str, number: int, counts: Snapshot) -> Snapshot | None:
-        """What everybody has counted, this gateway so much; None while that is not known yet."""
-        self._counts.take(gateway, number, counts)
+    async def total_metrics(self) -> bytes | None:
+        """What everybody has counted, in Prometheus's text format; None while that is not known yet."""
         total = self._counts.total()
-        return None if total is None else merged([total, self._metrics.snapshot()])
+        if total is None:
+            return None
+        # In a thread: after a thousand models it takes half a second.
+        return await asyncio.to_thread(exposition, merged([total, self._metrics.snapshot()]))
 
     @returns_errors
     async def ensure(
@@ -244,7 +244,7 @@ class ModelManager:
             raise InvalidRequest(f"{name} is no RL checkpoint, so there is nothing to promote.", param="model")
         await self._orders.promote(target.name)
         self._start_soon(target)
-        self._changes.note()
+        self._changes.note(PROMOTED)
 
     @returns_errors
     async def start(self, name: str) -> None:

@@ -13,7 +13,7 @@ from catalog.gpus import GpuShape
 from catalog.replicas import ColdStart
 from deployments.manager.keeper import VariantKeeper
 from deployments.manager.store import Kind, Store
-from deployments.metric_families import PUSH_INTERVAL_S, Snapshot, counted, from_json, merged, snapshot, to_json
+from deployments.metric_families import PUSH_INTERVAL_S, Snapshot, counted, from_json, merged, snapshot, to_json, update
 
 logger = logging.getLogger("ray.serve")
 
@@ -58,17 +58,18 @@ class FleetCounts:
             self._ended, self._long_ended = {}, {}
             logger.warning("the store's record of ended gateways' metrics is unreadable; counting from zero")
 
-    def take(self, gateway: str, number: int, counts: Snapshot | None) -> bool:
-        """Note what a gateway has counted, or that it has counted nothing since. False: it must say all of it.
+    def take(self, gateway: str, number: int, counts: Snapshot, *, is_whole: bool = True) -> bool:
+        """Note what a gateway has counted, or with `is_whole` off, what of it has changed. False: it must say all.
 
         `number` grows with each call of a gateway; one that comes late is dropped, for its counts are older.
         """
         known = self._gateways.get(gateway)
         if known is not None and number < known.number:
             return True
-        if counts is None:
+        if not is_whole:
             if known is None:
                 return False
+            update(known.counts, counts)
             counts = known.counts
         self._gateways[gateway] = _Told(self._clock(), number, counts)
         self._ended.pop(gateway, None)
@@ -128,6 +129,8 @@ class ManagerMetrics:
             if start is not None and self._seen.get(spec.key) != start.at_s:
                 self._seen[spec.key] = start.at_s
                 self._note_start(spec.model, start)
+            if not keeper.replicas:
+                continue
             shape = GpuShape.parse(spec.settings.shape)
             num_gpus = shape.count * (spec.settings.gpu_fraction or 1)
             for replica in keeper.replicas.values():

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 
 from autoscaling.notices import Notice, Standing, notice, standing
 from catalog.errors import StoreUnavailable
-from catalog.replicas import VariantStatus
+from catalog.replicas import VariantState
 from catalog.webhooks import ReceiverSettings
 from deployments.manager.entries import work
 from deployments.manager.keeper import VariantKeeper
@@ -90,18 +90,22 @@ class Notices:
         await self._outbox.tidy()
 
     def _observe(self) -> None:
-        variants: defaultdict[str, list[VariantStatus]] = defaultdict(list)
+        models: defaultdict[str, list[VariantKeeper]] = defaultdict(list)
         for keeper in self._keepers:
-            variants[keeper.spec.model].append(keeper.status())
+            models[keeper.spec.model].append(keeper)
         now_s = self._clock()
-        for model, statuses in variants.items():
+        for model, keepers in models.items():
             before = self._standings.get(model, Standing.COLD)
+            if before is Standing.COLD and all(keeper.state is VariantState.COLD for keeper in keepers):
+                # Most of a thousand models.
+                continue
+            statuses = [keeper.status() for keeper in keepers]
             after = standing(statuses, now_s) or before
             if after is not before:
                 self._stand(model, after)
                 if (due := notice(model, statuses, before, after, now_s)) is not None:
                     self._events.append(_outgoing(due))
-        for model in self._standings.keys() - variants.keys():
+        for model in self._standings.keys() - models.keys():
             # It has left the catalog.
             self._stand(model, Standing.COLD)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,17 +33,30 @@ class Placed(NamedTuple):
 
 @dataclass(frozen=True)
 class FleetView:
-    """What gateways know: the catalog (only when it changed), every replica, variant's status and warm-up.
+    """What has changed for gateways since the version that they know.
 
-    `sent` is what other gateways have sent to replicas since this one has asked.
+    `variants` are the statuses of those that have changed, and `replicas` all the replicas that these have; with
+    `is_whole` there are no others. `catalog` is `packed`. What is None has not changed. `sent` is what other gateways
+    have sent to replicas since this one has asked.
     """
 
     version: int
     catalog_version: int
-    catalog: CatalogSettings | None
+    catalog: bytes | None
     replicas: tuple[ReplicaReport, ...]
     variants: tuple[VariantStatus, ...]
-    promoted: frozenset[str]
-    warmups: tuple[Warmup, ...] = ()
+    promoted: frozenset[str] | None
+    warmups: tuple[Warmup, ...] | None = ()
+    is_whole: bool = True
     sent: tuple[SentPrompt, ...] = ()
     num_gateways: int = 1
+
+
+def packed(settings: CatalogSettings) -> bytes:
+    """A catalog's settings as bytes, which cost whoever passes them on nothing."""
+    return pickle.dumps(settings)
+
+
+def unpacked(catalog: bytes) -> CatalogSettings:
+    """What `packed` made; only of bytes that come from the manager."""
+    return pickle.loads(catalog)

@@ -13,8 +13,8 @@ from catalog.errors import RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState, VariantState, VariantStatus
 from catalog.settings import CatalogSettings
 from catalog.warmups import Warmup
-from deployments.manager.view import FleetView, Placed
-from deployments.metric_families import Snapshot
+from deployments.manager.view import FleetView, Placed, packed
+from deployments.metric_families import Snapshot, exposition, update
 from router.outlook import SentPrompt
 
 CHAT = "demo-chat"
@@ -197,6 +197,7 @@ class FakeManager:
         self._settings = settings or catalog_settings()
         self._view: dict[str, Any] = {"replicas": (), "variants": (), "promoted": frozenset()}
         self._has_changed = asyncio.Event()
+        self._counts: Snapshot = {}
 
     def configure(self, settings: CatalogSettings) -> None:
         """Another catalog; the gateway sees it with the next `publish`."""
@@ -219,11 +220,22 @@ class FakeManager:
         }  # fmt: skip
         self._has_changed.set()
 
+    def publish_news(self, replicas: Iterable[ReplicaReport], variants: Iterable[VariantStatus]) -> None:
+        """Only these variants have changed, and these are all of their replicas."""
+        self._version += 1
+        self._view = {
+            "replicas": tuple(replicas), "variants": tuple(variants), "promoted": None, "warmups": None,
+            "is_whole": False,
+        }  # fmt: skip
+        self._has_changed.set()
+
     def __getattr__(self, verb: str) -> SimpleNamespace:
         if verb == "ensure":
             return SimpleNamespace(remote=self._ensure)
         if verb == "watch":
             return SimpleNamespace(remote=self._watch)
+        if verb == "gateway_metrics":
+            return SimpleNamespace(remote=self._gateway_metrics)
         if verb == "total_metrics" and verb not in self.answers:
             return SimpleNamespace(remote=self._total_metrics)
 
@@ -243,11 +255,16 @@ class FakeManager:
         if self.is_away:
             raise ConnectionError("the manager restarts")
         is_new = catalog_version != self._catalog_version
-        return FleetView(self._version, self._catalog_version, self._settings if is_new else None, **self._view)
+        return FleetView(self._version, self._catalog_version, packed(self._settings) if is_new else None, **self._view)
 
-    async def _total_metrics(self, gateway: str, number: int, counts: Snapshot) -> Snapshot:
-        """Those of the only gateway."""
-        return counts
+    async def _gateway_metrics(self, gateway: str, number: int, counts: Snapshot, *, is_whole: bool) -> bool:
+        """Of the only gateway."""
+        self._counts = {} if is_whole else self._counts
+        update(self._counts, counts)
+        return True
+
+    async def _total_metrics(self) -> bytes:
+        return exposition(self._counts)
 
     async def _ensure(
         self, keys: tuple[str, ...], adapter: AdapterSpec | None, suspects: tuple[str, ...], *, in_order: bool

@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from benchmarks.targets import TARGETS, Target, compared, of_one_gateway, row, soak_slope, table, verdict, worst_choice
+from benchmarks.targets import (
+    TARGETS,
+    Target,
+    compared,
+    of_most_models,
+    of_one_gateway,
+    row,
+    soak_slope,
+    table,
+    verdict,
+    worst_choice,
+)
 
 CONDITIONS = {"date": "2026-01-01 00:00 UTC", "num_cores": 2, "cpu_model": "CPU"}
 TARGET = Target("a ratio", "file", lambda data: data["figure"], at_least=0.9, name="peer")
@@ -72,6 +83,14 @@ def test_the_first_minute_of_a_soak_is_not_in_the_slope() -> None:
 
     data = {"samples": [minute(1, 0), minute(2, 100), minute(3, 103), minute(4, 106)]}
     assert soak_slope(lambda each: each["memory_mib"]["all"], data) == pytest.approx(3)
+
+
+def test_many_models_are_compared_with_the_fewest() -> None:
+    samples = [{"num_models": number, "used": used} for number, used in ((1, 10), (1, 12), (1000, 50), (1000, 54))]
+    used = of_most_models(lambda each: each["used"], {"samples": samples})
+    more = of_most_models(lambda each: each["used"], {"samples": samples}, above_fewest=True)
+    assert (used, more) == (52, 41)
+    assert of_most_models(lambda each: each["used"], {"samples": samples[:2]}) is None
 
 
 def test_a_figure_is_met_by_its_own_digits_not_by_the_printed_ones() -> None:

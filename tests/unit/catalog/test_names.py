@@ -117,4 +117,17 @@ def test_a_huge_catalog_does_not_make_a_wrong_name_expensive(monkeypatch: pytest
     monkeypatch.setattr(difflib, "get_close_matches", counting)
     known = [f"peft:demo-chat:job_{number:06}" for number in range(50_000)]
     assert closest_names("PEFT:demo-chat:job_049999", known)[0] == "peft:demo-chat:job_049999"
-    assert sum(compared) <= 2_000
+    assert sum(compared) <= 30
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [
+        ("peft:model-0731:job_a0731", "peft:model-0731:job_0731"),
+        ("model0731", "model-0731"),
+        ("mdel-0731", "model-0731"),
+    ],
+)
+def test_a_slip_in_one_of_thousands_of_like_names_is_found(wanted: str, meant: str) -> None:
+    known = [form.format(number) for form in ("model-{0:04}", "peft:model-{0:04}:job_{0:04}") for number in range(2000)]
+    assert closest_names(wanted, known)[0] == meant

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from catalog.loading import load
 from catalog.sources import PROJECT
-from deployments import serve
+from deployments import launch, serve
 from tests.unit.catalog.test_fit_check import LARGE
 
 
@@ -73,6 +74,34 @@ def test_a_key_that_is_too_short_is_told_without_the_key(
     assert "tiny-key" not in told
 
 
+class Started(Exception):
+    """`serve run` would run now."""
+
+
+def test_serve_runs_the_same_configuration_with_its_catalog_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**LARGE, "num_hidden_layers": 1}))
+    path, commands = config(tmp_path), []
+    document = yaml.safe_load(path.read_text())
+    document["http_options"]["port"] = 1
+    path.write_text(yaml.safe_dump(document))
+
+    def start(command: list[str], **_: Any) -> None:
+        commands.append(command)
+        raise Started
+
+    monkeypatch.setattr(launch.subprocess, "Popen", start)
+    monkeypatch.setattr(launch.signal, "signal", lambda *_: None)
+    with pytest.raises(Started):
+        serve.main([str(path), "--log", str(tmp_path / "config.log")])
+    running = Path(commands[0][-1])
+    assert running != path
+    assert load(running).catalog == load(path).catalog
+    user_config = yaml.safe_load(running.read_text())["applications"][0]["deployments"][1]["user_config"]
+    assert set(user_config) == {"packed"}
+
+
 def test_another_address_without_keys_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,8 +115,10 @@ def test_another_address_without_keys_is_refused(
 def test_the_log_goes_to_a_file_or_to_standard_output(tmp_path: Path) -> None:
     assert serve._options(["config.yaml"]).log == PROJECT / "run" / "serve.log"
     assert serve._options(["config.yaml", "--log", "-"]).log is None
-    with serve._opened(None) as log:
+    with launch._opened(None) as log:
         assert log is None
-    with serve._opened(tmp_path / "run" / "serve.log") as log:
+    with launch._opened(tmp_path / "serve.log") as log:
         assert log is not None
-        assert log.name == str(tmp_path / "run" / "serve.log")
+        assert log.name == str(tmp_path / "serve.log")
+    assert launch._running_path(tmp_path / "serve.log") == tmp_path / "serve.log.yaml"
+    assert launch._running_path(None) == PROJECT / "run" / "serve.log.yaml"

@@ -17,7 +17,6 @@ def test_events_are_the_same_however_their_bytes_are_cut(data: st.DataObject, eo
         events += reader.feed(raw[begin:end])
     assert [event.data for event in events if event.data is not None] == [f"x{text}".encode() for text in texts]
     assert b"".join(event.raw for event in events) == raw
-    assert not reader.has_rest
 
 
 def test_comments_have_no_data_and_several_lines_are_joined():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
@@ -13,7 +14,18 @@ from catalog.replicas import ReplicaReport, ReplicaState, VariantState
 from deployments.gateway import fleet as fleet_module
 from deployments.gateway.fleet import MANAGER_ATTEMPTS, Fleet
 from deployments.manager.view import Placed
-from tests.unit.builders import CHAT, FakeManager, adapter, report, settle, status, variant
+from tests.unit.builders import (
+    CHAT,
+    PIRATE,
+    FakeManager,
+    adapter,
+    catalog_settings,
+    report,
+    settle,
+    status,
+    until,
+    variant,
+)
 
 
 @pytest.fixture
@@ -58,6 +70,45 @@ async def test_what_the_manager_says_replaces_what_was_known(fleet: Fleet, manag
     assert fleet.catalog.find(CHAT) is not None
 
 
+async def test_news_of_one_variant_leave_the_others_as_they_were(fleet: Fleet, manager: FakeManager) -> None:
+    other = f"{CHAT}@H100:4"
+    manager.publish(
+        [report("r1"), report("r2"), report("big", variant=other)],
+        [status(VariantState.READY), status(VariantState.READY, other)],
+        promoted=["x"],
+    )
+    await settle()
+    manager.publish_news([report("r2", running=5)], [status(VariantState.DRAINING)])
+    await settle()
+    assert fleet.replicas(f"{CHAT}@CPU") == [report("r2", running=5)]
+    assert [replica.replica_id for replica in fleet.replicas(other)] == ["big"]
+    assert [fleet.statuses[key].state for key in (f"{CHAT}@CPU", other)] == [VariantState.DRAINING, VariantState.READY]
+    assert fleet.promoted == {"x"}
+    manager.publish_news([], [status(VariantState.COLD)])
+    await settle()
+    assert fleet.replicas(f"{CHAT}@CPU") == []
+    manager.publish()
+    await settle()
+    assert fleet.replicas(other) == []
+
+
+async def test_a_large_catalog_is_loaded_beside_the_event_loop(
+    fleet: Fleet, manager: FakeManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await settle()
+    assert fleet.catalog.find(PIRATE) is not None
+    monkeypatch.setattr(fleet_module, "SMALL_CATALOG_BYTES", 0)
+    threads: list[threading.Thread] = []
+    load = fleet_module._loaded
+    monkeypatch.setattr(fleet_module, "_loaded", lambda it: threads.append(threading.current_thread()) or load(it))
+    manager.configure(catalog_settings(adapters=[]))
+    manager.publish([report("r1")])
+    await until(lambda: fleet.replicas(f"{CHAT}@CPU"))
+    assert fleet.catalog.find(PIRATE) is None
+    assert threading.main_thread() not in threads
+    assert len(threads) == 1
+
+
 async def test_while_the_manager_is_away_the_last_view_stays_in_use(
     fleet: Fleet, manager: FakeManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +130,7 @@ async def test_an_unreachable_replica_is_offered_no_more_until_it_reports_again(
 ) -> None:
     manager.publish([report("r1", sent_at_s=10.0)])
     await settle()
-    monkeypatch.setattr(fleet_module, "time", SimpleNamespace(time=lambda: 11.0))
+    monkeypatch.setattr(fleet_module, "time", SimpleNamespace(time=lambda: 11.0, monotonic=lambda: 11.0))
     fleet.mark_unreachable(report("r1"))
     assert await chosen(fleet) is None
     manager.publish([report("r1", sent_at_s=10.5)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from catalog.errors import GatewayNotReady
 from deployments.gateway.exchange import Exchange
@@ -17,7 +19,7 @@ from deployments.gateway.metrics import GatewayMetrics
 from deployments.manager.metrics import GONE_AFTER_S, FleetCounts
 from deployments.manager.sqlite_store import SqliteStore
 from deployments.manager.store import Store
-from deployments.metric_families import PUSH_INTERVAL_S, Snapshot
+from deployments.metric_families import PUSH_INTERVAL_S, Snapshot, exposition
 
 
 class Manager:
@@ -26,7 +28,7 @@ class Manager:
     def __init__(self, store: Store) -> None:
         self.now_s = 1_000.0
         self.is_away = False
-        self.told: list[Snapshot | None] = []
+        self.told: list[Snapshot] = []
         self._store = store
         self.counts = FleetCounts(store, lambda: self.now_s)
         self.gateway_metrics = SimpleNamespace(remote=self._take)
@@ -36,15 +38,16 @@ class Manager:
         self.counts = FleetCounts(self._store, lambda: self.now_s)
         await self.counts.restore()
 
-    async def _take(self, gateway: str, number: int, counts: Snapshot | None) -> bool:
+    async def _take(self, gateway: str, number: int, counts: Snapshot, *, is_whole: bool) -> bool:
         self._require()
-        self.told.append(counts)
-        return self.counts.take(gateway, number, counts)
+        # As if it had come over the wire.
+        self.told.append(copy.deepcopy(counts))
+        return self.counts.take(gateway, number, copy.deepcopy(counts), is_whole=is_whole)
 
-    async def _total(self, gateway: str, number: int, counts: Snapshot) -> Snapshot | None:
+    async def _total(self) -> bytes | None:
         self._require()
-        self.counts.take(gateway, number, counts)
-        return self.counts.total()
+        total = self.counts.total()
+        return None if total is None else exposition(total)
 
     def _require(self) -> None:
         if self.is_away:
@@ -70,9 +73,9 @@ class Gateways:
         self.running.remove(gateway)
 
 
-def serve(gateway: FleetMetrics, number: int = 1) -> None:
+def serve(gateway: FleetMetrics, number: int = 1, model: str = "a") -> None:
     for _ in range(number):
-        exchange = Exchange("r", "POST", "/", endpoint="/v1/chat/completions", model="a", status=200)
+        exchange = Exchange("r", "POST", "/", endpoint="/v1/chat/completions", model=model, status=200)
         gateway._metrics.begun()
         gateway._metrics.ended(exchange, 1.0)
 
@@ -80,10 +83,11 @@ def serve(gateway: FleetMetrics, number: int = 1) -> None:
 async def num_requests(gateway: FleetMetrics) -> float | None:
     """The total as this gateway tells it; None when it tells none."""
     try:
-        family = (await gateway.total()).get("inference_requests")
+        text = (await gateway.total()).decode()
     except GatewayNotReady:
         return None
-    return sum(value for (name, _), value in family.samples.items() if name.endswith("_total")) if family else 0.0
+    families = text_string_to_metric_families(text)
+    return sum(each.value for family in families for each in family.samples if each.name == "inference_requests_total")
 
 
 @pytest.fixture
@@ -140,16 +144,50 @@ async def test_a_new_manager_is_told_all_again_before_it_tells(gateways: Gateway
     assert await num_requests(second) == 5
 
 
-async def test_an_idle_gateway_only_says_that_it_lives(gateways: Gateways, manager: Manager) -> None:
+def counted_models(counts: Snapshot) -> set[str]:
+    """The models of which something was told."""
+    labels = [dict(labels) for family in counts.values() for _, labels in family.samples]
+    return {each["model"] for each in labels if "model" in each}
+
+
+async def test_only_what_has_changed_is_told_again(gateways: Gateways, manager: Manager) -> None:
+    gateway = gateways.begin()
+    for model in ("a", "b", "c"):
+        serve(gateway, model=model)
+    await gateway.tell()
+    await gateway.tell()
+    serve(gateway, 2, "b")
+    await gateway.tell()
+    gateway._metrics.cache_hit("c")
+    gateway._metrics.watch_queue(lambda: {"a": 3})
+    await gateway.tell()
+    assert [counted_models(counts) for counts in manager.told] == [{"a", "b", "c"}, set(), {"b"}, {"a", "c"}]
+    assert await num_requests(gateway) == 5
+    whole, told = await gateway._metrics.all(), manager.counts.total()
+    assert told == whole
+
+
+async def test_a_queue_that_has_emptied_is_told(gateways: Gateways, manager: Manager) -> None:
+    gateway = gateways.begin()
+    gateway._metrics.watch_queue(lambda: {"a": 3})
+    await gateway.tell()
+    gateway._metrics.watch_queue(dict)
+    await gateway.tell()
+    total = manager.counts.total()
+    assert total is not None
+    assert total["inference_queue_depth"].samples == {}
+
+
+async def test_what_a_broken_call_may_have_lost_is_told_again(gateways: Gateways, manager: Manager) -> None:
     gateway = gateways.begin()
     serve(gateway)
     await gateway.tell()
-    await gateway.tell()
-    gateway._metrics.cache_hit("a")
-    await gateway.tell()
-    gateway._metrics.watch_queue(lambda: {"a": 3})
-    await gateway.tell()
-    assert [counts is not None for counts in manager.told] == [True, False, True, True]
+    manager.is_away = True
+    serve(gateway, 3, "b")
+    assert not await gateway.tell()
+    manager.is_away = False
+    assert await gateway.tell()
+    assert await num_requests(gateway) == 4
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -5,8 +5,21 @@ import urllib.parse
 import pytest
 
 from catalog.errors import InvalidRequest
+from catalog.keys import ApiKeySettings
 from catalog.replicas import VariantState
-from tests.unit.builders import CHAT, CHAT_ALIAS, CHECKPOINT, EMBEDDER, HELD_CHECKPOINT, PIRATE, status
+from router.keys import Keyring, hash_key
+from tests.unit.builders import (
+    CHAT,
+    CHAT_ALIAS,
+    CHECKPOINT,
+    EMBEDDER,
+    HELD_CHECKPOINT,
+    PIRATE,
+    catalog_settings,
+    report,
+    settle,
+    status,
+)
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest
 
 
@@ -18,6 +31,41 @@ async def test_every_model_is_listed_cold_or_warm(gateway: GatewayUnderTest) -> 
         assert {model["id"]: model["state"] for model in listed["data"]} == {
             CHAT: "cold", EMBEDDER: "ready", PIRATE: "cold", CHECKPOINT: "cold", HELD_CHECKPOINT: "cold",
         }  # fmt: skip
+
+
+async def test_the_list_follows_each_change_of_a_state_and_of_the_catalog(gateway: GatewayUnderTest) -> None:
+    async def states() -> dict[str, str]:
+        listed = (await gateway.get("/v1/models")).json()["data"]
+        return {model["id"]: model["state"] for model in listed if model["id"] in (EMBEDDER, PIRATE)}
+
+    key = f"{EMBEDDER}@CPU"
+    await gateway.publish(variants=[status(VariantState.COLD, key)])
+    assert await states() == {EMBEDDER: "cold", PIRATE: "cold"}
+    for state in (VariantState.STARTING, VariantState.READY, VariantState.DRAINING):
+        gateway.manager.publish_news([], [status(state, key)])
+        await settle()
+        assert (await states())[EMBEDDER] == state
+    # Nothing that the list shows.
+    gateway.manager.publish_news([report("r1", variant=key)], [status(VariantState.DRAINING, key, num_starts=7)])
+    await settle()
+    assert (await states())[EMBEDDER] == "draining"
+    gateway.manager.configure(catalog_settings(adapters=[]))
+    await gateway.publish()
+    assert await states() == {EMBEDDER: "cold"}
+
+
+async def test_callers_with_other_models_get_lists_of_their_own(gateway: GatewayUnderTest) -> None:
+    keys = {name: f"rmx-key-of-somebody-{name}" for name in (CHAT, EMBEDDER)}
+    gateway.keyring = Keyring(
+        [
+            ApiKeySettings(id=f"key-{number}", sha256=hash_key(secret), models=(name,))
+            for number, (name, secret) in enumerate(keys.items())
+        ]
+    )
+    for _ in range(2):
+        for name, secret in keys.items():
+            reply = await gateway.get("/v1/models", headers={"authorization": f"Bearer {secret}"})
+            assert [model["id"] for model in reply.json()["data"]] == [name]
 
 
 async def test_a_model_has_openais_fields_and_ours(gateway: GatewayUnderTest) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from catalog.errors import InvalidRequest
 from catalog.replicas import ColdStart, StartStep, VariantState
 from deployments.gateway.app import build_gateway_app
-from tests.unit.builders import CHAT, EMBEDDER, report, settle, status
+from tests.unit.builders import CHAT, EMBEDDER, catalog_settings, report, settle, status
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest
 
 
@@ -101,10 +102,50 @@ async def test_every_variant_has_its_status(gateway: GatewayUnderTest) -> None:
     assert variants[CHAT, "H100:4"]["state"] == "cold"
 
 
+async def test_a_variant_at_rest_shows_its_time_and_each_change(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(time=lambda: 100.0)
+    monkeypatch.setattr("deployments.gateway.status.time", clock)
+
+    async def entry() -> dict[str, Any]:
+        variants = (await gateway.get("/v1/status")).json()["variants"]
+        return next(each for each in variants if each["model"] == EMBEDDER)
+
+    key = f"{EMBEDDER}@CPU"
+    await gateway.publish(variants=[status(VariantState.COLD, key, since_s=90.0)])
+    first = await entry()
+    assert (first["state"], first["since_s"], first["num_starts"]) == ("cold", 10.0, 0)
+    clock.time = lambda: 112.25
+    assert await entry() == {**first, "since_s": 22.2}
+    gateway.manager.publish_news([], [status(VariantState.COLD, key, since_s=110.0, num_starts=1)])
+    await settle()
+    assert await entry() == {**first, "since_s": 2.2, "num_starts": 1}
+    gateway.manager.publish_news(
+        [report("r1", variant=key, running=4)], [status(VariantState.READY, key, since_s=112.0)]
+    )
+    await settle()
+    changed = await entry()
+    assert (changed["state"], changed["num_running"], len(changed["replicas"])) == ("ready", 4, 1)
+    assert changed.keys() == first.keys()
+    gateway.manager.configure(catalog_settings(adapters=[]))
+    await gateway.publish(variants=[status(VariantState.STOPPED, key, since_s=112.0)])
+    assert (await entry())["state"] == "stopped"
+
+
+async def test_requests_that_wait_are_shown_although_the_variant_rests(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await gateway.publish(variants=[status(VariantState.COLD)])
+    assert (await gateway.get("/v1/status")).json()["variants"][0]["num_queued"] == 0
+    monkeypatch.setattr(type(gateway.services.admission), "num_queued", {CHAT: 3})
+    assert (await gateway.get("/v1/status")).json()["variants"][0]["num_queued"] == 3
+
+
 async def test_the_next_try_is_due_only_when_its_time_has_come(
     gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deployments.gateway.operations.time", SimpleNamespace(time=lambda: 100.0))
+    monkeypatch.setattr("deployments.gateway.status.time", SimpleNamespace(time=lambda: 100.0))
     for retry_at_s, shown in ((100.01, 0.1), (100.0, 0.0), (99.0, 0.0), (102.0, 2.0)):
         await gateway.publish(variants=[status(VariantState.FAILED, retry_at_s=retry_at_s)])
         (entry, *_) = (await gateway.get("/v1/status")).json()["variants"]

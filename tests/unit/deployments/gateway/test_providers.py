@@ -304,6 +304,18 @@ async def test_a_gpu_cannot_be_chosen(gateway: GatewayUnderTest, provider: Provi
     assert code_of(reply) == (400, "gpu_not_supported_for_model")
 
 
+async def test_the_list_of_models_follows_a_provider_s_key(gateway: GatewayUnderTest, provider: Provider):
+    async def listed() -> str:
+        return next(each["state"] for each in (await gateway.get("/v1/models")).json()["data"] if each["id"] == GPT)
+
+    assert await listed() == "ready"
+    kept = dict(gateway.provider_keys)
+    gateway.provider_keys.clear()
+    assert await listed() == "unavailable"
+    gateway.provider_keys.update(kept)
+    assert await listed() == "ready"
+
+
 async def test_without_a_key_the_model_is_listed_but_not_ready(gateway: GatewayUnderTest, provider: Provider):
     entry = (await gateway.get(f"/v1/models/{GPT}")).json()
     assert (entry["ready"], entry["state"], entry["owned_by"], entry["kind"]) == (True, "ready", "openai", "provider")

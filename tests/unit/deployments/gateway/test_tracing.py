@@ -172,6 +172,33 @@ async def test_a_collector_that_hangs_costs_no_request(gateway: GatewayUnderTest
     collector.hold.set()
 
 
+def test_what_is_left_goes_out_when_the_gateway_ends(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    tracing = tracing_from_environment()
+    exchange = Exchange("r", "POST", "/")
+    tracing.begin(exchange, [])
+    tracing.end(exchange)
+    assert collector.spans() == []
+    tracing.close()
+    assert [span.name for span in collector.spans()] == ["request"]
+
+
+def test_a_collector_that_hangs_does_not_keep_the_gateway(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    collector.hold.clear()
+    tracing = tracing_from_environment()
+    exchange = Exchange("r", "POST", "/")
+    tracing.begin(exchange, [])
+    tracing.end(exchange)
+    begun_s = time.monotonic()
+    tracing.close(timeout_s=0.1)
+    # The collector would hold it for ten seconds, and the SDK wait for thirty.
+    assert time.monotonic() - begun_s < 5
+    assert collector.spans() == []
+
+
 def test_without_an_endpoint_there_are_no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT", raising=False)
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", raising=False)

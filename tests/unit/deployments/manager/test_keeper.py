@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +9,10 @@ import pytest
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import RayServeException
 
+from autoscaling.choice import Reason
 from catalog.catalog import AdapterSpec, VariantSpec
 from catalog.errors import AdapterRejected, ModelFailed, ModelLoading, ModelStopped
-from catalog.replicas import ReplicaReport, ReplicaState, ScalingDecision, StartStep, VariantState
+from catalog.replicas import ReplicaReport, ReplicaState, ScalingDecision, StartStep, VariantState, VariantStatus
 from deployments.manager import arrivals
 from deployments.manager import keeper as keeper_module
 from deployments.manager.decision_log import INTERVAL_S
@@ -84,8 +85,18 @@ async def control() -> FakeControl:
 
 
 @pytest.fixture
-def keeper(control: FakeControl, clock: Clock) -> VariantKeeper:
-    return VariantKeeper(variant(), control, lambda _: None)  # type: ignore[arg-type]
+async def keeper(control: FakeControl, clock: Clock) -> AsyncIterator[VariantKeeper]:
+    """Whatever happens to it, what there is to know of it is what was announced last: gateways hear of nothing else."""
+
+    def shown(keeper: VariantKeeper) -> tuple[VariantStatus, dict[str, ReplicaReport]]:
+        return keeper.status(), dict(keeper.replicas)
+
+    announced: list[Any] = []
+    keeper = VariantKeeper(variant(), control, lambda *_: announced.append(shown(keeper)))  # type: ignore[arg-type]
+    announced.append(shown(keeper))
+    yield keeper
+    await settle()
+    assert shown(keeper) == announced[-1]
 
 
 def ready(replica_id: str = "r1", **changes: Any) -> ReplicaReport:
@@ -526,10 +537,22 @@ async def test_a_failure_is_shown_with_its_reason_and_its_next_try(keeper: Varia
     assert (status.state, status.last_error, status.retry_at_s) == (VariantState.FAILED, "out of memory", 1005.0)
 
 
+async def test_the_reason_of_a_choice_is_announced(keeper: VariantKeeper) -> None:
+    keeper.note_choice(Reason.ADDABLE)
+    assert keeper.status().chosen_because == "addable"
+
+
+async def test_a_failure_that_an_update_has_had_forgotten_is_announced(keeper: VariantKeeper) -> None:
+    await failed_start(keeper)
+    keeper.take(ready())
+    await keeper.update(changed(keeper.spec))
+    assert keeper.status().last_error == ""
+
+
 async def test_every_change_is_announced(control: FakeControl, clock: Clock) -> None:
     seen: list[VariantState] = []
     announce: list[Callable[[], None]] = []
-    keeper = VariantKeeper(variant(), control, lambda _: announce[0]())  # type: ignore[arg-type]
+    keeper = VariantKeeper(variant(), control, lambda *_: announce[0]())  # type: ignore[arg-type]
     announce.append(lambda: seen.append(keeper.status().state))
     waiting = await waiters(keeper, 1)
     keeper.take(report(state=ReplicaState.STARTING))

@@ -24,7 +24,7 @@ from deployments.manager import manager as manager_module
 from deployments.manager import notices as notices_module
 from deployments.manager import roster as roster_module
 from deployments.manager.manager import ModelManager
-from deployments.manager.view import Placed
+from deployments.manager.view import Placed, unpacked
 from deployments.manager.warmups import scheduled
 from deployments.preload.keeper import PoolKeeper
 from tests.unit.builders import (
@@ -113,6 +113,15 @@ async def test_a_wrong_catalog_is_refused_with_its_place(manager: Any) -> None:
         await manager.reconfigure({"models": []})
 
 
+async def test_a_packed_catalog_is_the_same(manager: Any) -> None:
+    await reconfigure(manager)
+    before = await manager.watch(0, 0)
+    await manager.reconfigure({"packed": json.dumps({**catalog_dict(), "store": manager.store_path})})
+    after = await manager.watch(0, 0)
+    assert after.catalog_version > before.catalog_version
+    assert unpacked(after.catalog) == unpacked(before.catalog)
+
+
 async def test_a_later_catalog_that_is_wrong_leaves_the_one_before(manager: Any) -> None:
     """Serve ends a manager that raises, again and again: meanwhile no model could start."""
     await reconfigure(manager)
@@ -151,7 +160,7 @@ async def test_a_gateway_gets_the_catalog_once_and_again_when_it_changed(manager
     await reconfigure(manager, adapters=[])
     changed = await manager.watch(again.version, again.catalog_version)
     assert changed.catalog is not None
-    assert changed.catalog.adapters == ()
+    assert unpacked(changed.catalog).adapters == ()
 
 
 async def test_a_watcher_hears_of_a_change_as_soon_as_it_happens(manager: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,6 +172,21 @@ async def test_a_watcher_hears_of_a_change_as_soon_as_it_happens(manager: Any, m
     assert not watching.done()
     await manager.report(report())
     assert (await watching).replicas == (report(),)
+
+
+async def test_a_watcher_hears_of_what_has_changed_and_of_nothing_else(manager: Any) -> None:
+    await reconfigure(manager)
+    whole = await manager.watch(0, 0)
+    assert whole.is_whole
+    await manager.report(report())
+    await manager.report(report("r2", running=3))
+    news = await manager.watch(whole.version, whole.catalog_version)
+    assert not news.is_whole
+    assert [status.variant for status in news.variants] == [f"{CHAT}@CPU"]
+    assert {replica.replica_id for replica in news.replicas} == {"r1", "r2"}
+    assert (news.promoted, news.warmups) == (None, None)
+    await manager.promote(HELD_CHECKPOINT)
+    assert (await manager.watch(news.version, news.catalog_version)).promoted == {HELD_CHECKPOINT}
 
 
 async def test_a_report_of_a_variant_that_left_is_ignored(manager: Any) -> None:
@@ -285,7 +309,8 @@ NEW_BASE = {
 async def names(manager: Any) -> set[str]:
     view = await manager.watch(0, 0)
     assert view.catalog is not None
-    return {entry.name for entry in (*view.catalog.models, *view.catalog.adapters, *view.catalog.checkpoints)}
+    settings = unpacked(view.catalog)
+    return {entry.name for entry in (*settings.models, *settings.adapters, *settings.checkpoints)}
 
 
 async def with_sources(manager: Any, **changes: Any) -> None:
@@ -522,8 +547,9 @@ async def test_receivers_of_webhooks_are_told_once_also_by_the_next_manager(
     await reconfigure(manager, **hooks)
     await manager.report(report())
     await manager._notices.step()
-    await until(lambda: sent)
-    assert [entry.outcome for entry in await manager.events(are_sent=True)] == ["done"]
+    # Which is noted, on a thread of the store's, after it was sent.
+    await until(lambda: [entry.outcome for entry in manager._notices.entries()] == ["done"])
+    assert len(await manager.events(are_sent=True)) == 1
     heir = new_manager(tmp_path)
     await reconfigure(heir, **hooks)
     await heir.report(report())

@@ -79,7 +79,7 @@ async def test_gateways_that_were_only_silent_are_counted_once(fleet: FleetCount
     clock.now_s += GONE_AFTER_S + 1
     await fleet.forget_gone()
     assert total(fleet.total()) == 1_500
-    assert not fleet.take("a", 1, None)
+    assert not fleet.take("a", 1, {}, is_whole=False)
     assert fleet.take("a", 2, counts(1_001))
     assert total(fleet.total()) == 1_501
     assert total(await restarted(store, clock, a=counts(1_001))) == 1_501
@@ -131,9 +131,9 @@ async def test_a_new_manager_does_not_answer_before_gateways_have_told(fleet: Fl
 
 
 async def test_a_gateway_that_the_manager_does_not_know_must_say_all(fleet: FleetCounts, clock: Clock) -> None:
-    assert not fleet.take("a", 0, None)
+    assert not fleet.take("a", 0, counts(4), is_whole=False)
     assert fleet.take("a", 1, counts(5))
-    assert fleet.take("a", 2, None)
+    assert fleet.take("a", 2, {}, is_whole=False)
     clock.now_s += 2 * PUSH_INTERVAL_S
     assert total(fleet.total()) == 5
 

@@ -32,7 +32,9 @@ class Keepers:
 
     def __iter__(self) -> Any:
         return iter(
-            SimpleNamespace(spec=SimpleNamespace(model=key.partition("@")[0]), status=lambda found=found: found)
+            SimpleNamespace(
+                spec=SimpleNamespace(model=key.partition("@")[0]), state=found.state, status=lambda found=found: found
+            )
             for key, found in self._variants.items()
         )
 
