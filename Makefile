@@ -9,10 +9,10 @@ CONFIG ?= serve_config.yaml
 ARGS ?=
 PY := .venv/bin/python
 # Cheapest first; tests in a folder not named here still run, last.
-TEST_ORDER := $(wildcard $(addprefix tests/,unit integration dashboard gpus faults engine conformance bad_input))
+TEST_ORDER := $(wildcard $(addprefix tests/,unit deploy integration dashboard gpus faults engine conformance bad_input))
 TESTS = $(TEST_ORDER) $(filter-out $(TEST_ORDER) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
-.PHONY: help install serve test test-unit faults check fmt bench bench-autoscaling bench-cold-start bench-settings \
+.PHONY: help install serve test test-unit faults check docs fmt bench bench-autoscaling bench-cold-start bench-settings \
 	demo-models lock clean
 
 help: ## list the targets
@@ -43,6 +43,10 @@ check: install ## check format, lint, types, imports and generated documentation
 	.venv/bin/lint-imports
 	$(PY) -m catalog.docs --check
 	$(PY) -m raymux.cli.docs --check
+
+docs: install ## build the documentation site into build/site; a dead link fails
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
+	@echo "docs: build/site/index.html"
 
 fmt: install ## format the code and mend what ruff can mend
 	$(PY) -m ruff format .
@@ -78,6 +82,10 @@ lock: $(UV) ## solve the lock files again, keeping pins that still fit; UPGRADE=
 	$(COMPILE) pyproject.toml --extra gpu --extra train --output-file requirements/gpu.txt >/dev/null
 	$(COMPILE) benchmarks/locks/litellm.in --output-file benchmarks/locks/litellm.txt >/dev/null
 	$(COMPILE) benchmarks/locks/vllm_router.in --output-file benchmarks/locks/vllm_router.txt >/dev/null
+	$(COMPILE) pyproject.toml --extra cpu --constraint requirements/cpu.txt --excludes requirements/cpu-excludes.txt \
+		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file deploy/docker/cpu.txt >/dev/null
+	$(COMPILE) deploy/loadtest/locust.in --output-file deploy/loadtest/locust.txt >/dev/null
+	$(COMPILE) tests/deploy/validators.in --output-file tests/deploy/validators.txt >/dev/null
 
 $(UV): Makefile
 	$(or $(PYTHON),python3) -m venv .cache/uv

@@ -28,13 +28,13 @@ def extended(name: str) -> Path:
     return _environment(name, f"import site; site.addsitedir({packages!r})\n")
 
 
-def isolated(name: str) -> Path:
-    """The Python of an environment that has what `locks/NAME.txt` pins and nothing else. Raises EnvironmentFailed."""
-    return _environment(name, "")
+def isolated(name: str, locks: Path = LOCKS) -> Path:
+    """The Python of an environment that has what NAME.txt in `locks` pins, nothing else. Raises EnvironmentFailed."""
+    return _environment(name, "", locks)
 
 
-def _environment(name: str, path_file: str) -> Path:
-    folder, lock = FOLDER / name, LOCKS / f"{name}.txt"
+def _environment(name: str, path_file: str, locks: Path = LOCKS) -> Path:
+    folder, lock = FOLDER / name, locks / f"{name}.txt"
     python = folder / "bin" / "python"
     stamp, state = folder / ".installed", _state(lock, path_file)
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != state:

@@ -11,7 +11,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import BinaryIO
 
 from catalog.catalog import Catalog
 from catalog.fit_check import require_fit
@@ -26,21 +28,24 @@ STOP_TIMEOUT_S = 60
 POLL_S = 0.2
 
 
-def launch(path: Path, log_path: Path, *, plain: bool) -> int:
-    """Run until a signal; 0 after a clean stop, 1 when the configuration or the start is bad."""
+def launch(path: Path, log_path: Path | None, *, plain: bool) -> int:
+    """Run until a signal; 0 after a clean stop, 1 when the configuration or the start is bad.
+
+    Without a file for its log the server writes it to this process's standard output.
+    """
     try:
         config = _checked(path)
     except ConfigError as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
-    log_path.parent.mkdir(parents=True, exist_ok=True)
     print(f"raymux: starting; the log is {_shown(log_path)}", flush=True)
     # What runs, beside its log.
-    running = log_path.with_name(f"{log_path.name}.yaml")
+    running = _running_path(log_path)
+    running.parent.mkdir(parents=True, exist_ok=True)
     running.write_text(text_of(packed(config.document)), encoding="utf-8")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _raise_interrupt)
-    with log_path.open("wb") as log:
+    with _opened(log_path) as log:
         server = subprocess.Popen(
             [shutil.which("serve", path=str(Path(sys.executable).parent)) or "serve", "run", str(running)],
             stdin=subprocess.DEVNULL,
@@ -72,8 +77,21 @@ def _checked(path: Path) -> ServeConfig:
     return config
 
 
-def _shown(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def _running_path(log: Path | None) -> Path:
+    """Where the configuration that runs is written."""
+    beside = log or PROJECT / "run" / "serve.log"
+    return beside.with_name(f"{beside.name}.yaml")
+
+
+def _opened(log: Path | None) -> AbstractContextManager[BinaryIO | None]:
+    """What the server writes to; None for what this process writes to."""
+    return nullcontext() if log is None else log.open("wb")
+
+
+def _shown(log: Path | None) -> Path | str:
+    if log is None:
+        return "here"
+    return log.relative_to(Path.cwd()) if log.is_relative_to(Path.cwd()) else log
 
 
 def _require_sources(config: ServeConfig) -> None:
@@ -124,13 +142,14 @@ def _raise_interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _run(server: subprocess.Popen[bytes], config: ServeConfig, log: Path) -> int:
+def _run(server: subprocess.Popen[bytes], config: ServeConfig, log: Path | None) -> int:
     url = _url(config)
     deadline_s = time.monotonic() + READY_TIMEOUT_S
     while not _is_ready(url):
         if server.poll() is not None or time.monotonic() > deadline_s:
-            print(f"raymux: did not start; the end of {_shown(log)} says:", file=sys.stderr)
-            print("\n".join(log.read_text(errors="replace").splitlines()[-15:]), file=sys.stderr)
+            print(f"raymux: did not start; the end of its log ({_shown(log)}) says why", file=sys.stderr)
+            if log is not None:
+                print("\n".join(log.read_text(errors="replace").splitlines()[-15:]), file=sys.stderr)
             return 1
         time.sleep(POLL_S)
     model = config.gateway.defaults.chat or config.catalog.models[0].name

@@ -25,12 +25,22 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m deployments.serve", description="Run raymux on this machine.")
     parser.add_argument("config", type=_absolute, help="a Serve configuration such as serve_config.yaml")
     parser.add_argument("--plain", action="store_true", help="Serve's Python proxy instead of HAProxy")
-    parser.add_argument("--log", type=_absolute, default=PROJECT / "run" / "serve.log", help="where the server logs to")
+    parser.add_argument(
+        "--log",
+        type=_log_file,
+        default=PROJECT / "run" / "serve.log",
+        help="where the server logs to; - for standard output",
+    )
     return parser.parse_args(arguments)
 
 
 def _absolute(text: str) -> Path:
     return Path(text).resolve()
+
+
+def _log_file(text: str) -> Path | None:
+    """None stands for standard output."""
+    return None if text == "-" else _absolute(text)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,9 @@ PICKLED = "peft:demo-chat:job_pickled"
 TRUNCATED = "peft:demo-chat:job_truncated"
 BAD_ADAPTERS = (OTHER_BASE, TOO_HIGH_RANK, PICKLED, TRUNCATED)
 
+# What docs/webhooks.md signs its event with.
+WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
 WARM_TIMEOUT_S = 180
 
 
@@ -51,7 +54,7 @@ def engine_server(folder: Path) -> RunningServer:
         catalog["adapters"] += [{"name": name, "source": str(path)} for name, path in adapters.items()]
         user_config(document, "Gateway")["comment_interval_s"] = 1
 
-    return RunningServer(change=change)
+    return RunningServer(change=change, environment={"RAYMUX_WEBHOOK_SECRETS": WEBHOOK_SECRET})
 
 
 def remove_vanished(folder: Path) -> None:

@@ -110,3 +110,15 @@ def test_another_address_without_keys_is_refused(
     path = config(tmp_path)
     path.write_text(path.read_text().replace("127.0.0.1", "0.0.0.0"))
     assert "without API keys" in refusal(path, capsys)
+
+
+def test_the_log_goes_to_a_file_or_to_standard_output(tmp_path: Path) -> None:
+    assert serve._options(["config.yaml"]).log == PROJECT / "run" / "serve.log"
+    assert serve._options(["config.yaml", "--log", "-"]).log is None
+    with launch._opened(None) as log:
+        assert log is None
+    with launch._opened(tmp_path / "serve.log") as log:
+        assert log is not None
+        assert log.name == str(tmp_path / "serve.log")
+    assert launch._running_path(tmp_path / "serve.log") == tmp_path / "serve.log.yaml"
+    assert launch._running_path(None) == PROJECT / "run" / "serve.log.yaml"

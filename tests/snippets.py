@@ -1,0 +1,72 @@
+"""The code that pages show, and whether it can be run where the tests are.
+
+A block of shell commands is run when all it does is to call `curl`; a block of Python when it names the server's
+address. One that looks like that and cannot run says why in a comment before it:
+`<!-- not run: needs a key of a provider -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+PROJECT = Path(__file__).resolve().parent.parent
+ADDRESS = "http://127.0.0.1:8000"
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+_FENCE = re.compile(
+    r"(?:^ *<!-- not run: (?P<reason>.+?) -->\n+)?"
+    r"^(?P<indent> *)```(?P<language>bash|python)\n(?P<code>.*?)^(?P=indent)```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+class Snippet(NamedTuple):
+    """One block of code; `reason` says why it is not run, and is empty where it is."""
+
+    page: str
+    line: int
+    language: str
+    code: str
+    reason: str
+
+    @property
+    def asks(self) -> bool:
+        """Whether it speaks to a server."""
+        return ADDRESS in self.code
+
+    @property
+    def can_run(self) -> bool:
+        return self.asks and not self.reason and (self.language == "python" or all(_calls_curl(self.code)))
+
+    def at(self, url: str) -> str:
+        """The code for a server at another address."""
+        return self.code.replace(ADDRESS, url)
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def snippets() -> list[Snippet]:
+    """All of them, in the order of the pages."""
+    return [snippet for page in PAGES for snippet in _of(page)]
+
+
+def _of(page: Path) -> Iterator[Snippet]:
+    text = page.read_text(encoding="utf-8")
+    for found in _FENCE.finditer(text):
+        line = text.count("\n", 0, found.start("indent")) + 1
+        code = textwrap.dedent(found["code"])
+        yield Snippet(str(page.relative_to(PROJECT)), line, found["language"], code, found["reason"] or "")
+
+
+def _calls_curl(code: str) -> Iterator[bool]:
+    """For each command, continued lines joined, whether it is `curl`."""
+    # What quotes hold is no command, though it may have lines of its own.
+    joined = re.sub(r"'[^']*'", "''", code.replace("\\\n", " "))
+    for line in joined.splitlines():
+        if line.strip() and not line.lstrip().startswith("#"):
+            yield line.split()[0] == "curl"
