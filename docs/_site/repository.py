@@ -22,19 +22,6 @@ _LINK = re.compile(r"(?<=\]\()([^)\s]+)(?=\))")
 _CODE = re.compile(r"^```.*?^```$|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 
 
-# Pages that are written beside this one; their places in the navigation are kept for them.
-AWAITED = {"cli.md", "sdk.md", "dashboard.md", "performance.md"}
-
-
-def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Leave out of the navigation what is awaited and not there yet."""
-    missing = {name for name in AWAITED if not (ROOT / "docs" / name).exists()}
-    for section in config.nav or ():
-        for pages in section.values() if isinstance(section, dict) else ():
-            pages[:] = [page for page in pages if page not in missing]
-    return config
-
-
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add what the navigation names outside of `docs/`, what is linked to, and what that links to."""
     named = [ROOT / uri.removeprefix(PREFIX) for uri in _named(config.nav) if uri.startswith(PREFIX)]
