@@ -1,8 +1,8 @@
 """The code that pages show, and whether it can be run where the tests are.
 
-A block of shell commands is run when all it does is to call `curl`; a block of Python when it names the server's
-address. One that looks like that and cannot run says why in a comment before it:
-`<!-- not run: needs a key of a provider -->`.
+A block of shell commands is run when all it does is to call `curl` on the server's address, or `raymux`; a block of
+Python when it names the address or uses the client library, together with the blocks before it that it goes on from.
+One that looks like that and cannot run says why in a comment before it: `<!-- not run: needs a key of a provider -->`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 ADDRESS = "http://127.0.0.1:8000"
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
+# What a block may call besides, to have something to send.
+_HELPERS = {"cat", "echo"}
 _FENCE = re.compile(
     r"(?:^ *<!-- not run: (?P<reason>.+?) -->\n+)?"
     r"^(?P<indent> *)```(?P<language>bash|python)\n(?P<code>.*?)^(?P=indent)```$",
@@ -35,12 +37,18 @@ class Snippet(NamedTuple):
 
     @property
     def asks(self) -> bool:
-        """Whether it speaks to a server."""
-        return ADDRESS in self.code
+        """Whether it speaks to a server, or is a command of ours."""
+        if self.language == "python":
+            return ADDRESS in self.code or "raymux" in self.code
+        return ADDRESS in self.code or "raymux" in _commands(self.code)
 
     @property
     def can_run(self) -> bool:
-        return self.asks and not self.reason and (self.language == "python" or all(_calls_curl(self.code)))
+        return (
+            self.asks
+            and not self.reason
+            and (self.language == "python" or _commands(self.code) <= {"curl", "raymux", *_HELPERS})
+        )
 
     def at(self, url: str) -> str:
         """The code for a server at another address."""
@@ -57,16 +65,20 @@ def snippets() -> list[Snippet]:
 
 def _of(page: Path) -> Iterator[Snippet]:
     text = page.read_text(encoding="utf-8")
+    before = ""
     for found in _FENCE.finditer(text):
         line = text.count("\n", 0, found.start("indent")) + 1
         code = textwrap.dedent(found["code"])
+        if found["language"] == "python":
+            goes_on = "import" not in code
+            before = code = f"{before}\n{code}" if goes_on else code
         yield Snippet(str(page.relative_to(PROJECT)), line, found["language"], code, found["reason"] or "")
 
 
-def _calls_curl(code: str) -> Iterator[bool]:
-    """For each command, continued lines joined, whether it is `curl`."""
-    # What quotes hold is no command, though it may have lines of its own.
-    joined = re.sub(r"'[^']*'", "''", code.replace("\\\n", " "))
-    for line in joined.splitlines():
-        if line.strip() and not line.lstrip().startswith("#"):
-            yield line.split()[0] == "curl"
+def _commands(code: str) -> set[str]:
+    """The commands of a shell script without control flow, those behind a pipe included."""
+    # What quotes and here-documents hold is no command, though it may have lines of its own.
+    plain = re.sub(r"<<'(\w+)'.*?^\1$", "", code, flags=re.MULTILINE | re.DOTALL)
+    plain = re.sub(r"'[^']*'|\"[^\"]*\"", "''", plain.replace("\\\n", " "))
+    lines = [re.sub(r"(^|\s)#.*", "", line) for line in plain.splitlines()]
+    return {part.split()[0] for line in lines for part in line.split("|") if part.strip()}

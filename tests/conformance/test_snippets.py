@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -33,10 +34,12 @@ def without_what_snippets_leave(engine_server: RunningServer) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("snippet", RUNNABLE, ids=str)
-def test_a_snippet_does_what_its_page_says(engine_server: RunningServer, snippet: Snippet) -> None:
+def test_a_snippet_does_what_its_page_says(engine_server: RunningServer, snippet: Snippet, tmp_path: Path) -> None:
     code = snippet.at(engine_server.url)
     command = ["bash", "-c", SHELL + code] if snippet.language == "bash" else [sys.executable, "-c", code]
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("OPENAI_")}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("OPENAI_", "RAYMUX_"))}
+    environment |= {"RAYMUX_URL": engine_server.url, "RAYMUX_PROFILES": str(tmp_path / "profiles.json")}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, f"{code}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     assert done.stdout.strip()

@@ -36,7 +36,16 @@ def test_a_snippet_is_python(snippet: Snippet) -> None:
         (f'curl {ADDRESS}/v1/x \\\n  -d \'{{"a": 1,\n   "b": 2}}\'\ncurl {ADDRESS}/', True),
         (f"make serve\ncurl {ADDRESS}/", False),
         ("curl http://elsewhere/", False),
+        ("raymux status   # how it fares", True),
+        ('echo "a | b" | raymux inference', True),
+        ("cat > x <<'EOF'\nrm y\nEOF\nraymux import x", True),
+        ("rm y\nraymux status", False),
     ],
 )
-def test_only_what_calls_curl_and_nothing_else_is_run(code: str, can_run: bool) -> None:
+def test_only_what_calls_curl_or_raymux_and_nothing_else_is_run(code: str, can_run: bool) -> None:
     assert Snippet("page", 1, "bash", code, "").can_run == can_run
+
+
+def test_a_block_of_python_goes_on_from_those_before_it() -> None:
+    (last,) = [each for each in snippets() if each.language == "python" and "promote(" in each.code]
+    assert last.code.index("InferenceClient(") < last.code.index("promote(")
