@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,8 @@ def serve(arguments: list[str]) -> int:
     with _needed_for("running a server"):
         if find_spec("ray") is None:
             raise ModuleNotFoundError(name="ray")
+        # `main` imports it when it is called, where what is missing could not be told from a fault.
+        import_module("deployments.launch")
         from deployments.serve import main
     return main(arguments)
 

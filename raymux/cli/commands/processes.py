@@ -25,7 +25,7 @@ def add_to(app: typer.Typer) -> None:
 def serve(
     config: Annotated[Path, typer.Argument(help="A Serve configuration.")] = Path("serve_config.yaml"),
     plain: Annotated[bool, typer.Option("--plain", help="Serve's Python proxy instead of HAProxy.")] = False,
-    log: Annotated[Path | None, typer.Option(help="Where the server logs to.")] = None,
+    log: Annotated[Path | None, typer.Option(help="Where the server logs to; `-` for standard output.")] = None,
 ) -> None:
     """Run a server on this machine until Ctrl-C."""
     if not config.is_file():
