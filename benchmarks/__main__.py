@@ -32,14 +32,14 @@ BENCHMARKS = {
 }
 # In this order, with arguments that make them short enough.
 SUITE: tuple[tuple[str, ...], ...] = (
-    ("gateway",),
+    ("gateway", "--bodies", "64"),
     ("zipf",),
     ("gateways",),
-    ("vllm", "--duration-s", "1"),
+    ("vllm", "--duration-s", "1", "--streams", "1", "32"),
     ("replica_choice", "--loads", "0.7"),
     ("policy_tick",),
     ("many_models",),
-    ("soak", "--minutes", "5"),
+    ("soak", "--minutes", "2"),
     ("targets",),
 )
 
