@@ -12,7 +12,7 @@ PY := .venv/bin/python
 TEST_ORDER := $(wildcard $(addprefix tests/,unit deploy integration dashboard gpus faults engine conformance bad_input))
 TESTS = $(TEST_ORDER) $(filter-out $(TEST_ORDER) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
-.PHONY: help install serve test test-unit faults check docs fmt bench bench-autoscaling bench-cold-start bench-settings \
+.PHONY: help install serve test test-unit test-plain faults check docs fmt bench bench-autoscaling bench-cold-start bench-settings \
 	demo-models lock clean
 
 help: ## list the targets
@@ -35,6 +35,9 @@ test-unit: install ## run the tests that need neither Ray nor vLLM
 faults: install ## break every part while requests run, and print what clients see of it
 	@requirements/test_tools.sh
 	$(PY) -m pytest tests/faults $(ARGS)
+
+test-plain: install ## run the tests of the API on Serve's own proxy, without HAProxy
+	$(PY) -m pytest tests/conformance tests/bad_input --plain $(ARGS)
 
 check: install ## check format, lint, types, imports and generated documentation
 	$(PY) -m ruff format --check --output-format concise .

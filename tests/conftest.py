@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from tests.server import RunningServer
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--plain", action="store_true", help="run the servers with Serve's own proxy instead of HAProxy")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def path_of_requests(request: pytest.FixtureRequest) -> None:
+    """Servers of this session are the ones that `--plain` asks for."""
+    if request.config.getoption("plain"):
+        from tests.server import RunningServer
+
+        RunningServer.common_arguments = ("--plain",)
+
+
 @pytest.fixture(scope="session")
 def engine_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """serve_config.yaml on real vLLM, with its chat model and its embedder warm; one for the whole session."""

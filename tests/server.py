@@ -45,6 +45,8 @@ class RunningServer:
 
     # Those that run now; the report of a failed test shows what they say (tests/conftest.py).
     running: ClassVar[list[RunningServer]] = []
+    # Of all of them, besides their own.
+    common_arguments: ClassVar[Sequence[str]] = ()
 
     def __init__(
         self,
@@ -86,6 +88,7 @@ class RunningServer:
                         "--log",
                         str(self.log),
                         *self._arguments,
+                        *self.common_arguments,
                     ],
                     cwd=PROJECT,
                     env=self._environment(),
