@@ -32,9 +32,9 @@ BENCHMARKS = {
 }
 # In this order, with arguments that make them short enough.
 SUITE: tuple[tuple[str, ...], ...] = (
-    ("gateway", "--bodies", "64"),
+    ("gateway", "--bodies", "64", "--slow", "64"),
     ("zipf",),
-    ("gateways",),
+    ("gateways", "--duration-s", "2"),
     ("vllm", "--duration-s", "1", "--streams", "1", "32"),
     ("replica_choice", "--loads", "0.7"),
     ("policy_tick",),
