@@ -116,6 +116,11 @@ def test_ports_are_published_on_loopback_only(compose: dict[str, Any]) -> None:
     assert compose["services"]["redis"]["networks"] == ["inside"]
 
 
+def test_the_front_door_may_open_the_files_that_it_needs(compose: dict[str, Any]) -> None:
+    """HAProxy ends as it starts where the limit is lower, for the image's user may not raise it."""
+    assert compose["services"]["raymux"]["ulimits"]["nofile"] >= 10_267
+
+
 def test_every_service_is_watched(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         assert "healthcheck" in service or name == "raymux", name
