@@ -59,8 +59,12 @@ class Snippet(NamedTuple):
 
 
 def snippets() -> list[Snippet]:
-    """All of them, in the order of the pages."""
-    return [snippet for page in PAGES for snippet in _of(page)]
+    """All of them, in the order of the pages; what pages repeat is there once."""
+    found: dict[tuple[str, str], Snippet] = {}
+    for page in PAGES:
+        for snippet in _of(page):
+            found.setdefault((snippet.language, snippet.code), snippet)
+    return list(found.values())
 
 
 def _of(page: Path) -> Iterator[Snippet]:

@@ -62,6 +62,8 @@ EXPECTED_HOLD_S = 10.0
     name=MODEL_MANAGER,
     num_replicas=1,
     max_ongoing_requests=100_000,
+    # Its watches end by themselves; Serve's default has every stop wait for two seconds.
+    graceful_shutdown_wait_loop_s=0.1,
     ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.0001}},
 )
 class ModelManager:
