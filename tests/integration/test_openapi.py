@@ -40,7 +40,7 @@ def shorten(value: Any) -> Any:
 def check_operation(operation: Any, mode: GenerationMode, **options: Any) -> None:
     """Send 25 requests, which the document allows or does not, and check every answer."""
 
-    @settings(max_examples=25, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=15, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(generation_mode=mode))
     def check(case: Any) -> None:
         case.body = shorten(case.body)
