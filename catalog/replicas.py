@@ -28,7 +28,7 @@ class StartStep(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReplicaReport:
-    """What a replica says of itself, once a second and at every change. Times are seconds since the epoch.
+    """What a replica says of itself, every second or two and at every change. Times are seconds since the epoch.
 
     `address` is `host:port` of its HTTP server, and `secret` what that server asks for; both are empty until it is
     ready. `running` and `waiting` count requests in the engine, `kv_usage_ratio` is 0 to 1 of `kv_capacity_tokens` (0

@@ -64,6 +64,11 @@ class Session:
         else:
             print(text)
 
+    def order(self, path: str, what: str, **query: Any) -> None:
+        """Have something done to a model, and say so: `what` goes on from its name."""
+        accepted = self.api.post(path, **query)
+        self.show(accepted, f"{accepted['id']} {what}")
+
     @cached_property
     def api(self) -> Api:
         # httpx takes a moment to import, which help and usage errors need not wait for.

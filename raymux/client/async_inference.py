@@ -17,11 +17,10 @@ from openai.types import CreateEmbeddingResponse, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from raymux.client import bodies
-from raymux.client.address import find_address
 from raymux.client.bodies import Messages
 from raymux.client.cold_start import LOOK_AFTER_S, LOOK_EVERY_S, ColdStart, Comments, OnColdStart, in_status, in_warmup
-from raymux.client.inference import DEFAULT_TIMEOUT, NO_KEY
-from raymux.client.types import Ranked, Status, Warmup, WarmupFailed
+from raymux.client.on_raymux import OnRaymux
+from raymux.client.types import Ranked, Status, Warmup, ranked, vectors, warmed
 
 
 class CallableAsyncChat(AsyncChat):
@@ -72,28 +71,9 @@ class ManagedAsyncModels(AsyncModels):
         await self._post(bodies.model_path(model, verb), cast_to=object, options={"params": query or {}})
 
 
-class AsyncInferenceClient(AsyncOpenAI):
+class AsyncInferenceClient(OnRaymux, AsyncOpenAI):
     """`InferenceClient` for asyncio: the same arguments, with every call awaited. `on_cold_start` is a plain function,
     called in the event loop."""
-
-    def __init__(
-        self,
-        base_url: str | httpx2.URL | None = None,
-        api_key: Any = None,
-        *,
-        on_cold_start: OnColdStart | None = None,
-        timeout: Any = DEFAULT_TIMEOUT,
-        **options: Any,
-    ) -> None:
-        address = find_address(
-            None if base_url is None else str(base_url), api_key if isinstance(api_key, str) else None
-        )
-        key: Any = api_key if callable(api_key) else address.api_key or NO_KEY
-        super().__init__(base_url=address.api_url, api_key=key, timeout=timeout, **options)
-        # Those of the environment are meant for OpenAI.
-        for name in ("organization", "project", "admin_api_key"):
-            setattr(self, name, options.get(name))
-        self.on_cold_start = on_cold_start
 
     @cached_property
     def chat(self) -> CallableAsyncChat:
@@ -109,15 +89,14 @@ class AsyncInferenceClient(AsyncOpenAI):
         """The vectors of texts, in their order; a single text gets a list of one."""
         body = bodies.embeddings_body(texts, model, parameters)
         reply = await self.post("/embeddings", cast_to=CreateEmbeddingResponse, body=body)
-        return [each.embedding for each in sorted(reply.data, key=lambda each: each.index)]
+        return vectors(reply)
 
     async def rerank(
         self, query: str, docs: Sequence[str], *, model: str | None = None, top_n: int | None = None, **parameters: Any
     ) -> list[Ranked]:
         """The documents by how well they fit the query, best first; the best `top_n` of them if that is given."""
         body = bodies.rerank_body(query, docs, model, top_n, parameters)
-        reply = await self._json("post", "/rerank", body)
-        return [Ranked.construct(**each) for each in reply["results"]]
+        return ranked(await self._json("post", "/rerank", body))
 
     async def warmup(
         self,
@@ -139,9 +118,7 @@ class AsyncInferenceClient(AsyncOpenAI):
                 report(in_warmup(warmup, time.monotonic() - begun_s))
             await asyncio.sleep(bodies.WARMUP_LOOK_EVERY_S)
             warmup = (await self.warmup_state(warmup["id"])).to_dict()
-        if warmup["state"] == "failed":
-            raise WarmupFailed(warmup.get("error") or f"{model} could not start")
-        return Warmup.construct(**warmup)
+        return warmed(warmup, model)
 
     async def warmup_state(self, id: str) -> Warmup:
         """How a warm-up fares, by the id it was given."""
@@ -168,14 +145,6 @@ class AsyncInferenceClient(AsyncOpenAI):
         if isinstance(reply, AsyncStream):
             _listen(reply.response, Comments(model, report))
         return reply
-
-    def copy(self, **options: Any) -> Any:
-        """As the official client's; `on_cold_start` may be given, too."""
-        on_cold_start = options.pop("on_cold_start", self.on_cold_start)
-        extra = {**options.pop("_extra_kwargs", {}), "on_cold_start": on_cold_start}
-        return super().copy(**options, _extra_kwargs=extra)
-
-    with_options = copy
 
     @asynccontextmanager
     async def _watched(self, model: str | None, report: OnColdStart | None) -> AsyncIterator[None]:

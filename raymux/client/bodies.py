@@ -1,4 +1,4 @@
-"""The requests of the short forms, and what is taken out of their replies; both clients share it."""
+"""The requests of the short forms, for both clients and the command line, which does without the openai package."""
 
 from __future__ import annotations
 

@@ -16,15 +16,10 @@ from openai.types import CreateEmbeddingResponse, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from raymux.client import bodies
-from raymux.client.address import find_address
 from raymux.client.bodies import Messages
 from raymux.client.cold_start import ColdStart, Comments, OnColdStart, Watch, in_status, in_warmup
-from raymux.client.types import Ranked, Status, Warmup, WarmupFailed
-
-# Not bounded by the time a model takes to start (600 s unless configured otherwise) and then to answer.
-DEFAULT_TIMEOUT = httpx2.Timeout(1800, connect=5)
-# OpenAI's client would take the key of OpenAI from the environment if it got none.
-NO_KEY = "none"
+from raymux.client.on_raymux import OnRaymux
+from raymux.client.types import Ranked, Status, Warmup, ranked, vectors, warmed
 
 
 class CallableChat(Chat):
@@ -90,7 +85,7 @@ class ManagedModels(Models):
         self._post(bodies.model_path(model, verb), cast_to=object, options={"params": query or {}})
 
 
-class InferenceClient(OpenAI):
+class InferenceClient(OnRaymux, OpenAI):
     """The official OpenAI client on a raymux server.
 
     `base_url` is the server's address, with or without `/v1`, by default that of `RAYMUX_URL`, `INFERENCE_URL` or
@@ -99,25 +94,6 @@ class InferenceClient(OpenAI):
     another one otherwise. All other arguments are those of `openai.OpenAI`; `max_retries` (2) is how often a request is
     tried again that failed before its answer began.
     """
-
-    def __init__(
-        self,
-        base_url: str | httpx2.URL | None = None,
-        api_key: Any = None,
-        *,
-        on_cold_start: OnColdStart | None = None,
-        timeout: Any = DEFAULT_TIMEOUT,
-        **options: Any,
-    ) -> None:
-        address = find_address(
-            None if base_url is None else str(base_url), api_key if isinstance(api_key, str) else None
-        )
-        key: Any = api_key if callable(api_key) else address.api_key or NO_KEY
-        super().__init__(base_url=address.api_url, api_key=key, timeout=timeout, **options)
-        # Those of the environment are meant for OpenAI.
-        for name in ("organization", "project", "admin_api_key"):
-            setattr(self, name, options.get(name))
-        self.on_cold_start = on_cold_start
 
     @cached_property
     def chat(self) -> CallableChat:
@@ -131,15 +107,14 @@ class InferenceClient(OpenAI):
         """The vectors of texts, in their order; a single text gets a list of one."""
         body = bodies.embeddings_body(texts, model, parameters)
         reply = self.post("/embeddings", cast_to=CreateEmbeddingResponse, body=body)
-        return [each.embedding for each in sorted(reply.data, key=lambda each: each.index)]
+        return vectors(reply)
 
     def rerank(
         self, query: str, docs: Sequence[str], *, model: str | None = None, top_n: int | None = None, **parameters: Any
     ) -> list[Ranked]:
         """The documents by how well they fit the query, best first; the best `top_n` of them if that is given."""
         body = bodies.rerank_body(query, docs, model, top_n, parameters)
-        reply = self._json("post", "/rerank", body)
-        return [Ranked.construct(**each) for each in reply["results"]]
+        return ranked(self._json("post", "/rerank", body))
 
     def warmup(
         self,
@@ -161,9 +136,7 @@ class InferenceClient(OpenAI):
                 report(in_warmup(warmup, time.monotonic() - begun_s))
             time.sleep(bodies.WARMUP_LOOK_EVERY_S)
             warmup = self.warmup_state(warmup["id"]).to_dict()
-        if warmup["state"] == "failed":
-            raise WarmupFailed(warmup.get("error") or f"{model} could not start")
-        return Warmup.construct(**warmup)
+        return warmed(warmup, model)
 
     def warmup_state(self, id: str) -> Warmup:
         """How a warm-up fares, by the id it was given."""
@@ -190,14 +163,6 @@ class InferenceClient(OpenAI):
         if isinstance(reply, Stream):
             _listen(reply.response, Comments(model, report))
         return reply
-
-    def copy(self, **options: Any) -> Any:
-        """As the official client's; `on_cold_start` may be given, too."""
-        on_cold_start = options.pop("on_cold_start", self.on_cold_start)
-        extra = {**options.pop("_extra_kwargs", {}), "on_cold_start": on_cold_start}
-        return super().copy(**options, _extra_kwargs=extra)
-
-    with_options = copy
 
     def _starting(self, model: str | None, waited_s: float) -> ColdStart | None:
         plain = self.copy(on_cold_start=None, max_retries=0, timeout=5)

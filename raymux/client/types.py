@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from openai import BaseModel, OpenAIError
+from openai.types import CreateEmbeddingResponse
 from pydantic import Field
 
 
@@ -59,3 +61,20 @@ class Status(BaseModel):
     def of(self, model: str) -> list[VariantStatus]:
         """The variants of one model, by its catalog name."""
         return [variant for variant in self.variants if variant.model == model]
+
+
+def vectors(reply: CreateEmbeddingResponse) -> list[list[float]]:
+    """Those of an embeddings reply, in the order of the texts."""
+    return [each.embedding for each in sorted(reply.data, key=lambda each: each.index)]
+
+
+def ranked(reply: Mapping[str, Any]) -> list[Ranked]:
+    """The documents of a rerank reply, best first."""
+    return [Ranked.construct(**each) for each in reply["results"]]
+
+
+def warmed(warmup: Mapping[str, Any], model: str) -> Warmup:
+    """The warm-up of a model as it stands. Raises WarmupFailed when it failed."""
+    if warmup["state"] == "failed":
+        raise WarmupFailed(warmup.get("error") or f"{model} could not start")
+    return Warmup.construct(**warmup)

@@ -49,7 +49,7 @@ def list_models(session: Session) -> None:
 @connected(app, "get")
 def get_model(session: Session, model: Name) -> None:
     """One model: its state, where it is called and how."""
-    found = session.api.get(f"/v1{bodies.model_path(model)}")
+    found = session.api.get(_path(model))
     if session.is_json:
         print_json(found)
         return
@@ -89,20 +89,20 @@ def add(
 @connected(app, "remove")
 def remove(session: Session, model: Name) -> None:
     """Remove a model that was registered while the server ran."""
-    removed = session.api.delete(f"/v1{bodies.model_path(model)}")
+    removed = session.api.delete(_path(model))
     session.show(removed, f"{removed['id']} is removed.")
 
 
 @connected(app, "promote")
 def promote(session: Session, model: Name) -> None:
     """Load an RL checkpoint ahead of its first request."""
-    _order(session, model, "promote", "is promoted; `raymux models get` says when it is ready.")
+    session.order(_path(model, "promote"), "is promoted; `raymux models get` says when it is ready.")
 
 
 @connected(app, "start")
 def start(session: Session, model: Name) -> None:
     """Start a model, also one that was stopped."""
-    _order(session, model, "start", "is starting.")
+    session.order(_path(model, "start"), "is starting.")
 
 
 @connected(app, "stop")
@@ -112,7 +112,8 @@ def stop(
     drain: Annotated[bool, typer.Option("--drain", help="Let requests that run be finished first.")] = False,
 ) -> None:
     """Stop a model; it stays so until `raymux models start`."""
-    _order(session, model, "stop", "is stopping; `raymux models start` lets it answer again.", drain=drain)
+    query = {"drain": "true"} if drain else {}
+    session.order(_path(model, "stop"), "is stopping; `raymux models start` lets it answer again.", **query)
 
 
 @connected(app, "warmup")
@@ -143,10 +144,8 @@ def warmup(
     print(f"{found['model']} is {found['state']} on {found['gpu']}{kept} (warm-up {found['id']}).")
 
 
-def _order(session: Session, model: str, verb: str, what: str, *, drain: bool = False) -> None:
-    query: dict[str, Any] = {"drain": "true"} if drain else {}
-    accepted = session.api.post(f"/v1{bodies.model_path(model, verb)}", **query)
-    session.show(accepted, f"{accepted['id']} {what}")
+def _path(model: str, verb: str = "") -> str:
+    return f"/v1{bodies.model_path(model, verb)}"
 
 
 def _entry(file: Path) -> dict[str, Any]:

@@ -29,15 +29,14 @@ def list_services(session: Session) -> None:
 @connected(app, "start")
 def start(session: Session, service: Id) -> None:
     """Start a service."""
-    _order(session, service, "start", "is starting.")
+    session.order(_path(service, "start"), "is starting.")
 
 
 @connected(app, "stop")
 def stop(session: Session, service: Id) -> None:
     """Stop a service until it is started by hand."""
-    _order(session, service, "stop", "is stopping.")
+    session.order(_path(service, "stop"), "is stopping.")
 
 
-def _order(session: Session, service: str, verb: str, what: str) -> None:
-    accepted = session.api.post(f"/api{bodies.model_path(service, verb).replace('/models/', '/services/', 1)}")
-    session.show(accepted, f"{accepted['id']} {what}")
+def _path(service: str, verb: str) -> str:
+    return f"/api{bodies.model_path(service, verb).replace('/models/', '/services/', 1)}"
