@@ -48,13 +48,17 @@ class Models:
 
     async def list(self, request: Request) -> tuple[int, bytes]:
         """All models; encoded once for as long as they stand as they do, for there may be thousands."""
-        catalog, allowed = self._fleet.catalog, request.scope["exchange"].caller.models
-        made_of = (self._fleet.states_version, [self._providers.is_ready(target) for target in catalog.provided])
+        allowed, made_of = request.scope["exchange"].caller.models, self.version
         known = self._lists.get(allowed)
         if known is None or known[0] != made_of:
             data = [self.describe(target) for target in self.permitted(request)]
             known = self._lists[allowed] = made_of, json.dumps({"object": "list", "data": data}).encode()
         return 200, known[1]
+
+    @property
+    def version(self) -> object:
+        """Equals an earlier one for as long as every model is described as it was then. Raises GatewayNotReady."""
+        return self._fleet.states_version, [self._providers.is_ready(each) for each in self._fleet.catalog.provided]
 
     def permitted(self, request: Request) -> Iterator[Target]:
         """The models that the caller may use."""

@@ -47,7 +47,6 @@ class Board:
     def __init__(self, services: Services, models: Models, gpus: Gpus, clock: Callable[[], float] = time.time) -> None:
         self._fleet = services.fleet
         self._admission = services.admission
-        self._providers = services.providers
         self._models = models
         self._gpus = gpus
         self._clock = clock
@@ -77,8 +76,7 @@ class Board:
 
     def _describe_models(self, catalog: Catalog) -> None:
         fleet = self._fleet
-        ready = [self._providers.is_ready(target) for target in catalog.provided]
-        made_of = (fleet.states_version, fleet.promoted, ready)
+        made_of = (self._models.version, fleet.promoted)
         if made_of == self._models_made_of:
             return
         self._models_made_of = made_of
