@@ -18,6 +18,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--plain", action="store_true", help="run the servers with Serve's own proxy instead of HAProxy")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about HAProxy itself where there is none."""
+    if config.getoption("plain"):
+        for item in items:
+            if item.get_closest_marker("haproxy") is not None:
+                item.add_marker(pytest.mark.skip(reason="about HAProxy, which --plain does without"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def path_of_requests(request: pytest.FixtureRequest) -> None:
     """Servers of this session are the ones that `--plain` asks for."""

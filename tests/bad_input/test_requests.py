@@ -96,6 +96,7 @@ def test_stream_is_refused_with_a_status_and_not_in_the_stream(http: httpx.Clien
         assert reply.headers["content-type"] == "application/json"
 
 
+@pytest.mark.haproxy
 def test_method_that_does_not_exist_is_refused_at_the_front_door(http: httpx.Client):
     """Before the request has an id."""
     reply = http.request("BREW", "/v1/models")

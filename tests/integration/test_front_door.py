@@ -15,6 +15,7 @@ from tests.integration.conftest import EMULATED
 from tests.server import PROJECT, RunningServer, user_config, wait_until
 
 
+@pytest.mark.haproxy
 def test_haproxy_listens_on_loopback_only(server: RunningServer) -> None:
     proxies = [each for each in server.processes(None) if each.name() == "haproxy"]
     assert proxies
@@ -23,6 +24,7 @@ def test_haproxy_listens_on_loopback_only(server: RunningServer) -> None:
     assert server.port in {each.laddr.port for each in sockets}
 
 
+@pytest.mark.haproxy
 def test_haproxys_control_socket_belongs_to_its_owner_alone(server: RunningServer) -> None:
     (proxy, *_) = [each for each in server.processes(None) if each.name() == "haproxy"]
     arguments = proxy.cmdline()
