@@ -8,9 +8,6 @@ CONFIG ?= serve_config.yaml
 # Extra arguments of pytest, the benchmarks or the training script.
 ARGS ?=
 PY := .venv/bin/python
-# Cheapest first; tests in a folder not named here still run, last.
-TEST_ORDER := $(wildcard $(addprefix tests/,unit deploy integration dashboard gpus faults engine conformance bad_input))
-TESTS = $(TEST_ORDER) $(filter-out $(TEST_ORDER) tests/__pycache__,$(patsubst %/,%,$(wildcard tests/*/)) $(wildcard tests/test_*.py))
 
 .PHONY: help install serve test test-unit test-plain faults check docs fmt bench bench-autoscaling bench-cold-start bench-settings \
 	demo-models lock clean
@@ -26,7 +23,7 @@ serve: install ## run the gateway and its models in the foreground; CONFIG names
 
 test: install ## run the whole test suite
 	@requirements/test_tools.sh
-	$(PY) -m pytest $(TESTS) $(ARGS)
+	@tests/run.sh $(ARGS)
 
 test-unit: install ## run the tests that need neither Ray nor vLLM
 	@requirements/test_tools.sh
@@ -36,8 +33,8 @@ faults: install ## break every part while requests run, and print what clients s
 	@requirements/test_tools.sh
 	$(PY) -m pytest tests/faults $(ARGS)
 
-test-plain: install ## run the tests of the API on Serve's own proxy, without HAProxy
-	$(PY) -m pytest tests/conformance tests/bad_input --plain $(ARGS)
+test-plain: install ## run the tests of the API and of faults on Serve's own proxy, without HAProxy
+	$(PY) -m pytest tests/faults tests/conformance tests/bad_input --plain $(ARGS)
 
 check: install ## check format, lint, types, imports and generated documentation
 	$(PY) -m ruff format --check --output-format concise .

@@ -52,6 +52,9 @@ _FAST_PATH = {
     "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, (os.cpu_count() or 1) // 2))),
 }
 
+# What mends Serve's Python proxy; HAProxy has its own stand-in.
+_PLAIN = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.front_door.plain.middlewares"}
+
 FRONT_DOOR = Path(__file__).resolve().parent / "front_door" / "haproxy"
 
 
@@ -70,6 +73,8 @@ def serve_environment(*, fast_path: bool, has_machine: bool = False) -> dict[str
         environment["RAYMUX_HAPROXY"] = str(get_haproxy_binary())
         # The controller on the head node and the proxies on the others must mean the same ports.
         environment |= _ports((lambda ports: ports[0]) if has_machine else _free_port)
+    else:
+        environment |= _PLAIN
     return {**environment, **os.environ}
 
 

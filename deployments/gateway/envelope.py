@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 import time
 import traceback
-import uuid
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,11 +16,11 @@ from deployments.environment import is_behind_haproxy
 from deployments.gateway.exchange import ClientLeft, Exchange, Reply
 from deployments.gateway.metrics import GatewayMetrics
 from deployments.gateway.tracing import Tracing
+from deployments.request_id import request_id
 
 logger = logging.getLogger("ray.serve")
 
 _IS_BEHIND_HAPROXY = is_behind_haproxy()
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class Envelope:
@@ -79,12 +77,6 @@ def without_message(error: BaseException) -> str:
     told = f"{type(error).__name__}\n{''.join(traceback.format_tb(error.__traceback__))}"
     cause = error.__cause__ or error.__context__
     return told if cause is None else f"{told}from {without_message(cause)}"
-
-
-def request_id(scope: Scope) -> str:
-    """The caller's X-Request-Id where it is harmless, else a new one."""
-    given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"").decode("latin-1")
-    return given if _REQUEST_ID.fullmatch(given) else f"req-{uuid.uuid4().hex}"
 
 
 def client_address(scope: Scope) -> str:
