@@ -13,6 +13,7 @@ from ray import serve
 from catalog.catalog import AdapterSpec
 from catalog.errors import AdapterRejected, ModelFailed
 from catalog.models import AdapterPool
+from catalog.remote import is_remote
 from catalog.sources import SourceNotFound, SourceUnavailable
 from deployments.engine.adapter_files import BadAdapter, check_adapter
 from deployments.engine.base import Engine
@@ -52,8 +53,10 @@ class LoadedAdapter:
     async def _leave(self) -> None:
         self._shelf.pop(self.spec.name, None)
         await self._unused.wait()
-        await self._engine.unload_adapter(self.spec.names)
-        self._files.release()
+        try:
+            await self._engine.unload_adapter(self.spec.names)
+        finally:
+            self._files.release()
 
 
 class AdapterShelf:
@@ -64,6 +67,7 @@ class AdapterShelf:
         self._sources = sources
         self._pool = pool
         self._base_source = base_source
+        self._base: Held | None = None
         self._specs: dict[str, AdapterSpec] = {}
         self._held: dict[str, LoadedAdapter] = {}
         # Serve keeps the least-recently-used order and tells its routers which replica holds what.
@@ -93,19 +97,19 @@ class AdapterShelf:
 
     async def _ensure(self, spec: AdapterSpec) -> LoadedAdapter:
         self._specs[spec.name] = spec
-        if spec.name not in self._held:
+        if spec.name in self._held:
+            return await self._get(spec.name)
+        # Serve loads one adapter after the other; a download, which may take long, does not keep others waiting.
+        files = await self._bring(spec) if is_remote(spec.source) else None
+        try:
             # Mark the busy ones as recently used, so that an idle one is evicted where there is one.
             for name, adapter in list(self._held.items()):
                 if adapter.is_busy:
                     await self._get(name)
-        if spec.name in self._held:
-            return await self._get(spec.name)
-        # Before Serve's turn, for it loads one adapter after the other, and a download may take long.
-        files = await self._bring(spec)
-        try:
             return await self._get(spec.name)
         finally:
-            files.release()
+            if files is not None:
+                files.release()
 
     def _loader(self):
         async def load_adapter(name: str) -> LoadedAdapter:
@@ -136,14 +140,13 @@ class AdapterShelf:
             raise _rejected(spec, error.for_callers) from None
 
     async def _check(self, spec: AdapterSpec, path: str) -> None:
-        # Its files are here already, for the engine has them.
-        base = await self._sources.bring(self._base_source)
+        if self._base is None:
+            # Its files are here already, for the engine has them.
+            self._base = await self._sources.bring(self._base_source)
         try:
-            await asyncio.to_thread(check_adapter, path, base.location, self._pool.max_rank)
+            await asyncio.to_thread(check_adapter, path, self._base.location, self._pool.max_rank)
         except BadAdapter as error:
             raise _rejected(spec, str(error)) from None
-        finally:
-            base.release()
 
 
 def _rejected(spec: AdapterSpec, reason: str) -> AdapterRejected:

@@ -22,6 +22,8 @@ from catalog.sources import SourceRefused
 from deployments.sources.cache import Expect, require_small
 
 MAX_FILES = 10_000
+# RuntimeError: a compression or encryption that zipfile does not know.
+_DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +83,7 @@ def _opened(archive: Path, most_bytes: int) -> Iterator[list[Member]]:
         else:
             with tarfile.open(archive, "r:" if archive.name.endswith(".tar") else "r:gz") as file:
                 yield _sane(_tar_members(file), most_bytes)
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        lzma.LZMAError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-    ):
+    except _DAMAGED:
         raise damaged from None
     except OSError as error:
         # gzip's errors have no number; those of the disk do.
