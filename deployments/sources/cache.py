@@ -18,10 +18,10 @@ import hashlib
 import logging
 import os
 import shutil
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO
 
 from catalog.sources import SourceRefused, SourceUnavailable
 from catalog.weights import WeightsIncomplete, require_complete
@@ -35,16 +35,16 @@ Fetch = Callable[[Path, Expect], None]
 
 
 class Held:
-    """Where a source's files are; they stay there until it is released, or its process ends."""
+    """Where a source's files are; they stay there until it is released or forgotten, or its process ends."""
 
-    def __init__(self, location: str, use: IO[str] | None = None) -> None:
+    def __init__(self, location: str, lock: int | None = None) -> None:
         self.location = location
-        self._use = use
+        self._unlock = None if lock is None else weakref.finalize(self, os.close, lock)
 
     def release(self) -> None:
         """May be called twice."""
-        if self._use is not None:
-            self._use.close()
+        if self._unlock is not None:
+            self._unlock()
 
 
 class SourceCache:
@@ -67,10 +67,11 @@ class SourceCache:
                     logger.info("fetching %s", source)
                     self._fetch(key, fetch, self._max_bytes if most_bytes is None else most_bytes)
                 # Under the other lock, so that nobody takes the files away before they are marked as used.
-                use = self._path(key, "use").open("a")
-                fcntl.flock(use, fcntl.LOCK_SH)
-                os.utime(use.name)
-        return Held(str(self._path(key)), use)
+                lock = os.open(self._path(key, "use"), os.O_RDWR | os.O_CREAT, 0o644)
+                held = Held(str(self._path(key)), lock)
+                fcntl.flock(lock, fcntl.LOCK_SH)
+                os.utime(lock)
+        return held
 
     def _fetch(self, key: str, fetch: Fetch, most_bytes: int) -> None:
         def expect(num_bytes: int) -> None:
