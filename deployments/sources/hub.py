@@ -54,7 +54,7 @@ def fetch(repository: str, revision: str | None, folder: str, most_bytes: int) -
     try:
         if not constants.is_offline_mode():
             planned = snapshot_download(repository, revision=revision, allow_patterns=patterns, dry_run=True)
-            num_bytes = sum(file.file_size for file in planned if not isinstance(file, str))
+            num_bytes = sum(file.file_size or 0 for file in planned if not isinstance(file, str))
             if num_bytes > most_bytes:
                 raise SourceRefused(f"its source has {num_bytes / 2**30:.1f} GiB, more than may be fetched")
         location = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns)) / folder
