@@ -50,9 +50,9 @@ def _list(scheme: str, root: str) -> dict[str, int]:
         found: dict[str, Any] = _file_system(scheme).find(root, detail=True)
     except Exception as error:
         raise _failure(error) from None
-    sizes = {
-        path.removeprefix("/").removeprefix(f"{root}/"): int(info.get("size") or 0) for path, info in found.items()
-    }
+    # Some drivers begin paths with a slash.
+    below = len(root) + 1
+    sizes = {path.lstrip("/")[below:]: int(info.get("size") or 0) for path, info in found.items()}
     # Object stores have keys that are no paths.
     return {path: size for path, size in sizes.items() if not {"", ".", ".."} & set(path.split("/"))}
 

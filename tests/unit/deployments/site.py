@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-import pytest
 
 
 class Site(ThreadingHTTPServer):
-    """Answers each path with a status, headers and content; `asked` are the paths in order."""
+    """Answers each path with a status, headers (None: not sent) and content; `asked` are the paths in order."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
+        self.answers: dict[str, tuple[int, dict[str, str | None], bytes]] = {}
         self.asked: list[str] = []
 
     @property
@@ -30,19 +26,10 @@ class _Handler(BaseHTTPRequestHandler):
         status, headers, content = self.server.answers.get(self.path, (404, {}, b""))
         self.send_response(status)
         for name, value in {"content-length": str(len(content)), **headers}.items():
-            self.send_header(name, value)
+            if value is not None:
+                self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
         """Says nothing."""
-
-
-@pytest.fixture
-def site() -> Iterator[Site]:
-    with Site() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
