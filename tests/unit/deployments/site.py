@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Site(ThreadingHTTPServer):
     """Answers each path with a status, headers (None: not sent) and content; `asked` are the paths in order."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
         self.answers: dict[str, tuple[int, dict[str, str | None], bytes]] = {}
         self.asked: list[str] = []
+
+    @contextmanager
+    def open(self) -> Iterator[Site]:
+        """It answers while the block runs."""
+        thread = threading.Thread(target=self.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            self.shutdown()
+            thread.join()
+            self.server_close()
 
     @property
     def url(self) -> str:
