@@ -55,7 +55,7 @@ def engine_server(folder: Path) -> RunningServer:
         broken = {**brief, "name": VANISHED, "source": str(vanished), "lifecycle": {"retry_backoff_s": 1}}
         catalog["models"] += [{name: value for name, value in m.items() if name != "adapters"} for m in (brief, broken)]
         catalog["adapters"] += [{"name": name, "source": str(path)} for name, path in adapters.items()]
-        catalog["runtime_sources"] = [*catalog["runtime_sources"], f"http://127.0.0.1:{ARCHIVES_PORT}/adapters/"]
+        catalog["runtime_sources"] = [*catalog["runtime_sources"], f"http://127.0.0.1:{ARCHIVES_PORT}/served/"]
         catalog["source_cache"] = {"folder": str(folder / "sources")}
         user_config(document, "Gateway")["comment_interval_s"] = 1
 

@@ -84,9 +84,13 @@ class FakeSources:
     def __init__(self) -> None:
         self.problem: Exception | None = None
         self.num_held = 0
+        self.may_come = asyncio.Event()
+        self.may_come.set()
 
     async def bring(self, source: str, most_bytes: int | None = None) -> Held:
         await asyncio.sleep(0)
+        if "://" in source:
+            await self.may_come.wait()
         if self.problem is not None:
             raise self.problem
         if most_bytes is not None:
@@ -248,6 +252,26 @@ async def test_files_are_held_for_as_long_as_the_engine_has_the_adapter() -> Non
     for name in ("a", "b", "a"):
         await use(shelf, name)
         assert sources.num_held == 1
+
+
+async def test_a_download_keeps_no_other_adapter_waiting() -> None:
+    sources = FakeSources()
+    shelf = shelf_of(FakeEngine(), sources=sources)
+    sources.may_come.clear()
+    far = AdapterSpec("far", ("far",), "s3://bucket/far")
+
+    async def use_far() -> None:
+        async with shelf.lease(far):
+            pass
+
+    waiting = asyncio.create_task(use_far())
+    await settle()
+    await use(shelf, "near")
+    assert shelf.names == ("near",)
+    assert not waiting.done()
+    sources.may_come.set()
+    await waiting
+    assert set(shelf.names) == {"near", "far"}
 
 
 async def test_a_lease_ends_when_its_request_fails() -> None:
