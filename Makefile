@@ -86,6 +86,7 @@ lock: $(UV) ## solve the lock files again, keeping pins that still fit; UPGRADE=
 		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file deploy/docker/cpu.txt >/dev/null
 	$(COMPILE) deploy/loadtest/locust.in --output-file deploy/loadtest/locust.txt >/dev/null
 	$(COMPILE) tests/deploy/validators.in --output-file tests/deploy/validators.txt >/dev/null
+	$(COMPILE) tests/sources/moto.in --output-file tests/sources/moto.txt >/dev/null
 
 $(UV): Makefile
 	$(or $(PYTHON),python3) -m venv .cache/uv

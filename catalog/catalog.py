@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 from catalog.models import (
     AdapterPool,
@@ -20,6 +21,7 @@ from catalog.models import (
 from catalog.names import parse_name
 from catalog.providers import ProviderModelSettings, ProviderSettings, Upstream
 from catalog.settings import CatalogSettings
+from catalog.source_cache import SourceCacheSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,8 @@ class VariantSpec:
     adapters: AdapterPool | None
     lifecycle: LifecycleSettings
     replica_host: str
+    # A running replica need not be replaced for it.
+    source_cache: SourceCacheSettings = field(default=SourceCacheSettings(), repr=False, compare=False)
 
     @property
     def key(self) -> str:
@@ -96,25 +100,32 @@ class Target:
         return (*(variant.fingerprint for variant in self.variants), *source, *upstream)
 
 
+class _Node(NamedTuple):
+    """What the settings say of the nodes that replicas run on."""
+
+    replica_host: str
+    source_cache: SourceCacheSettings
+
+
 class Catalog:
     """An immutable index over the settings. Look-ups are exact and case-sensitive."""
 
     def __init__(self, settings: CatalogSettings) -> None:
         self.settings = settings
-        host = settings.replica_host
+        node = _Node(settings.replica_host, settings.source_cache)
         self._targets: dict[str, Target] = {}
         self._by_name: dict[str, Target] = {}
         models = {name: model for model in settings.models for name in (model.name, *model.aliases)}
         for model in settings.models:
-            self._add(_base_target(model, host), (model.name, *model.aliases))
+            self._add(_base_target(model, node), (model.name, *model.aliases))
         for adapter in settings.adapters:
             base = models[parse_name(adapter.name).base]
-            self._add(*_adapter_target(adapter, base, host, kind="adapter"))
+            self._add(*_adapter_target(adapter, base, node, kind="adapter"))
         newest = {_job_of(checkpoint, models): checkpoint.name for checkpoint in settings.checkpoints}
         for checkpoint in settings.checkpoints:
             base = models[parse_name(checkpoint.name).base]
             is_newest = newest[_job_of(checkpoint, models)] == checkpoint.name
-            self._add(*_checkpoint_target(checkpoint, base, host, is_newest))
+            self._add(*_checkpoint_target(checkpoint, base, node, is_newest))
         for provider in settings.providers:
             for model in provider.models:
                 self._add(_provider_target(provider, model), (provider.full_name(model), *model.aliases))
@@ -148,10 +159,10 @@ class Catalog:
 
 
 def _variants(
-    name: str, served_names: tuple[str, ...], source: str, base: ModelSettings, pool: AdapterPool | None, host: str
+    name: str, served_names: tuple[str, ...], source: str, base: ModelSettings, pool: AdapterPool | None, node: _Node
 ):
     return tuple(
-        VariantSpec(name, served_names, source, base.tasks, variant, base.engine, pool, base.lifecycle, host)
+        VariantSpec(name, served_names, source, base.tasks, variant, base.engine, pool, base.lifecycle, *node)
         for variant in base.variants
     )
 
@@ -161,9 +172,9 @@ def _queue(model: ModelSettings) -> QueueRules:
     return QueueRules(model.max_ongoing_per_replica, queue.max_queued_requests, queue.max_queue_wait_s)
 
 
-def _base_target(model: ModelSettings, host: str) -> Target:
+def _base_target(model: ModelSettings, node: _Node) -> Target:
     names = (model.name, *model.aliases)
-    variants = _variants(model.name, names, model.source, model, model.adapters, host)
+    variants = _variants(model.name, names, model.source, model, model.adapters, node)
     return Target(
         model.name,
         "base",
@@ -177,12 +188,12 @@ def _base_target(model: ModelSettings, host: str) -> Target:
 
 
 def _adapter_target(
-    entry: AdapterSettings | CheckpointSettings, base: ModelSettings, host: str, kind: str, is_newest: bool = True
+    entry: AdapterSettings | CheckpointSettings, base: ModelSettings, node: _Node, kind: str, is_newest: bool = True
 ) -> tuple[Target, tuple[str, ...]]:
     names = _all_names(entry.name, base, is_newest)
     spec = AdapterSpec(entry.name, names, entry.source)
     auto_promote = entry.auto_promote if isinstance(entry, CheckpointSettings) else True
-    variants = _base_target(base, host).variants
+    variants = _base_target(base, node).variants
     target = Target(
         entry.name, kind, base.tasks, variants, base.lifecycle, _queue(base), base.name, spec, auto_promote, names[1:]
     )
@@ -190,13 +201,13 @@ def _adapter_target(
 
 
 def _checkpoint_target(
-    entry: CheckpointSettings, base: ModelSettings, host: str, is_newest: bool
+    entry: CheckpointSettings, base: ModelSettings, node: _Node, is_newest: bool
 ) -> tuple[Target, tuple[str, ...]]:
     if entry.kind == "adapter":
-        return _adapter_target(entry, base, host, "checkpoint", is_newest)
+        return _adapter_target(entry, base, node, "checkpoint", is_newest)
     names = _all_names(entry.name, base, is_newest)
     # Its engine knows the short name too, newest or not: a newer checkpoint must not change the spec and restart it.
-    variants = _variants(entry.name, _all_names(entry.name, base, True), entry.source, base, None, host)
+    variants = _variants(entry.name, _all_names(entry.name, base, True), entry.source, base, None, node)
     target = Target(
         entry.name,
         "checkpoint",

@@ -39,7 +39,7 @@ def misfits(target: Target) -> Iterator[tuple[int, str]]:
         return
     location = locate(target.variants[0].source)
     if not is_local(location):
-        raise SourceNotFound(f"no folder at source {location!r}: a hub has it")
+        raise SourceNotFound(f"no folder at source {location!r}: it is elsewhere")
     checkpoint = Checkpoint.read(Path(location))
     for index, variant in enumerate(target.variants):
         reason = problem(checkpoint, variant)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from catalog.gpus import GpuShape
 from catalog.names import AdapterName, BaseName, CheckpointName, parse_name
+from catalog.remote import Source
 
 
 class Settings(BaseModel):
@@ -250,11 +251,11 @@ class ModelSettings(Settings):
 
     name: BaseName = Field(description="The name requests use.")
     aliases: tuple[BaseName, ...] = Field(default=(), max_length=32, description="Further names of the same model.")
-    source: str = Field(
-        min_length=1, max_length=1024,
+    source: Source = Field(
         description="Weights: a folder (relative to the project), `package:<module>/<folder>` inside an installed"
-        " Python package, or a hub id such as `Qwen/Qwen3-0.6B`.",
-    )  # fmt: skip
+        " Python package, a hub id such as `Qwen/Qwen3-0.6B`, or a URL: `hf://owner/name@revision/folder`,"
+        " `s3://bucket/folder`, `gs://bucket/folder` or `https://host/archive.tar.gz`.",
+    )
     tasks: tuple[Task, ...] = Field(
         default=(Task.GENERATE,), min_length=1, description="`generate`, or `embed` and `score`."
     )
@@ -293,14 +294,14 @@ class AdapterSettings(Settings):
     """A LoRA adapter, served on its base model's replicas."""
 
     name: AdapterName = Field(description="`peft:<base>:<job>`.")
-    source: str = Field(min_length=1, max_length=1024, description="Folder of the adapter in PEFT's format.")
+    source: Source = Field(description="Folder or URL of the adapter in PEFT's format.")
 
 
 class CheckpointSettings(Settings):
     """An RL checkpoint: full weights become a deployment of their own, an adapter joins its base model's replicas."""
 
     name: CheckpointName = Field(description="`rl:<base>:<job>:<checkpoint>`.")
-    source: str = Field(min_length=1, max_length=1024, description="Folder of the checkpoint.")
+    source: Source = Field(description="Folder or URL of the checkpoint.")
     kind: Literal["full", "adapter"] = Field(default="full", description="Full weights, or a LoRA adapter.")
     auto_promote: bool = Field(default=True, description="Whether the first request promotes it.")
 

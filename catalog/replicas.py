@@ -18,9 +18,13 @@ class ReplicaState(StrEnum):
 
 
 class StartStep(StrEnum):
-    """The steps of a cold start, in order. `scheduling` lasts until the replica's process runs our code."""
+    """The steps of a cold start, in order. `scheduling` lasts until the replica's process runs our code.
+
+    `fetching` only where the source is a URL.
+    """
 
     SCHEDULING = "scheduling"
+    FETCHING = "fetching"
     IMPORTING = "importing"
     LOADING = "loading"
     WARMING_UP = "warming_up"

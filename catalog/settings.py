@@ -14,8 +14,10 @@ from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, S
 from catalog.names import ParsedName, parse_name
 from catalog.providers import ProviderModelSettings, ProviderSettings
 from catalog.redis import RedisSettings, StoreRedisSettings
+from catalog.remote import SourcePlace
 from catalog.schedules import WarmupSchedule
 from catalog.sleep_groups import require_equal_shapes
+from catalog.source_cache import SourceCacheSettings
 from catalog.webhooks import ReceiverSettings
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
@@ -65,10 +67,14 @@ class CatalogSettings(Settings):
         description="Keep a process with vLLM imported on the head node (about 0.7 GB of memory), from which replicas"
         " on its CPU start in a fraction of the time. Only where a model has a CPU variant.",
     )
-    runtime_sources: tuple[str, ...] = Field(
+    runtime_sources: tuple[SourcePlace, ...] = Field(
         default=(),
         max_length=100,
-        description="Folders, relative to the project, in which the files of models registered at run time may lie.",
+        description="Where the files of models registered at run time may lie: folders, relative to the project, and"
+        " URLs such as `s3://bucket/adapters/`, `hf://owner` or `https://models.example.com`.",
+    )
+    source_cache: SourceCacheSettings = Field(
+        default=SourceCacheSettings(), description="What a node keeps of the files that it has fetched."
     )
 
     @model_validator(mode="after")

@@ -1,10 +1,12 @@
-"""Where weights are: turns a `source` of the configuration into the folder or hub id that an engine loads."""
+"""Where weights are: turns a `source` of the configuration into a folder here, or says that they are elsewhere."""
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
+
+from catalog.remote import is_remote
 
 # The folder that holds the rooms; relative sources start here, on every node of a cluster.
 PROJECT = Path(__file__).resolve().parents[1]
@@ -19,11 +21,29 @@ class SourceNotFound(ValueError):
         return f"{str(self).partition(' source ')[0]} its source"
 
 
+class FetchError(SourceNotFound):
+    """A remote source's files did not come here. The message names neither source nor place, so callers may see it."""
+
+    @property
+    def for_callers(self) -> str:
+        return str(self)
+
+
+class SourceRefused(FetchError):
+    """The source has nothing that can be served, or not for this node; the same fetch would fail again."""
+
+
+class SourceUnavailable(FetchError):
+    """Its server, the network or this node's disk failed; the same fetch may succeed later."""
+
+
 def locate(source: str) -> str:
-    """A folder's absolute path, or the source itself when it is a hub id (`owner/name` that is no folder here).
+    """A folder's absolute path, or the source itself when it is a URL or a hub id (`owner/name`, no folder here).
 
     Raises SourceNotFound when it is neither.
     """
+    if is_remote(source):
+        return source
     if source.startswith("package:"):
         return str(_in_package(source))
     path = Path(source) if source.startswith("/") else PROJECT / source
@@ -48,7 +68,7 @@ def locate_within(source: str, roots: Iterable[str]) -> Path | None:
 
 
 def is_local(location: str) -> bool:
-    """Whether a located source is a folder, so that no hub needs to be asked."""
+    """Whether a located source is a folder, so that nobody else needs to be asked."""
     return location.startswith("/")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from tests.server import RunningServer, model_entry, user_config
+from tests.server import RunningServer, free_port, model_entry, user_config
 
 CHAT = "demo-chat"
 PIRATE = "peft:demo-chat:job_pirate"
@@ -34,6 +34,9 @@ BAD_ADAPTERS = (OTHER_BASE, TOO_HIGH_RANK, PICKLED, TRUNCATED)
 # What docs/webhooks.md signs its event with.
 WEBHOOK_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
+# A web server of tests, from which adapters may be registered.
+ARCHIVES_PORT = free_port()
+
 WARM_TIMEOUT_S = 180
 
 
@@ -52,6 +55,8 @@ def engine_server(folder: Path) -> RunningServer:
         broken = {**brief, "name": VANISHED, "source": str(vanished), "lifecycle": {"retry_backoff_s": 1}}
         catalog["models"] += [{name: value for name, value in m.items() if name != "adapters"} for m in (brief, broken)]
         catalog["adapters"] += [{"name": name, "source": str(path)} for name, path in adapters.items()]
+        catalog["runtime_sources"] = [*catalog["runtime_sources"], f"http://127.0.0.1:{ARCHIVES_PORT}/served/"]
+        catalog["source_cache"] = {"folder": str(folder / "sources")}
         user_config(document, "Gateway")["comment_interval_s"] = 1
 
     return RunningServer(change=change, environment={"RAYMUX_WEBHOOK_SECRETS": WEBHOOK_SECRET})

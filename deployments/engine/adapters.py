@@ -11,11 +11,14 @@ from typing import cast
 from ray import serve
 
 from catalog.catalog import AdapterSpec
-from catalog.errors import AdapterRejected
+from catalog.errors import AdapterRejected, ModelFailed
 from catalog.models import AdapterPool
-from catalog.sources import SourceNotFound, locate
+from catalog.remote import is_remote
+from catalog.sources import SourceNotFound, SourceUnavailable
 from deployments.engine.adapter_files import BadAdapter, check_adapter
 from deployments.engine.base import Engine
+from deployments.sources.bring import MAX_ADAPTER_BYTES, Sources
+from deployments.sources.cache import Held
 
 logger = logging.getLogger("ray.serve")
 
@@ -23,8 +26,9 @@ logger = logging.getLogger("ray.serve")
 class LoadedAdapter:
     """An adapter in the engine. Serve awaits its `__del__` when it evicts it; that waits until nobody uses it."""
 
-    def __init__(self, spec: AdapterSpec, engine: Engine, shelf: dict[str, LoadedAdapter]) -> None:
+    def __init__(self, spec: AdapterSpec, files: Held, engine: Engine, shelf: dict[str, LoadedAdapter]) -> None:
         self.spec = spec
+        self._files = files
         self._engine = engine
         self._shelf = shelf
         self._users = 0
@@ -49,16 +53,21 @@ class LoadedAdapter:
     async def _leave(self) -> None:
         self._shelf.pop(self.spec.name, None)
         await self._unused.wait()
-        await self._engine.unload_adapter(self.spec.names)
+        try:
+            await self._engine.unload_adapter(self.spec.names)
+        finally:
+            self._files.release()
 
 
 class AdapterShelf:
     """Adapters held by this replica, least recently used out. `names` are the canonical names of those loaded."""
 
-    def __init__(self, engine: Engine, pool: AdapterPool, base_source: str) -> None:
+    def __init__(self, engine: Engine, pool: AdapterPool, base_source: str, sources: Sources) -> None:
         self._engine = engine
+        self._sources = sources
         self._pool = pool
         self._base_source = base_source
+        self._base: Held | None = None
         self._specs: dict[str, AdapterSpec] = {}
         self._held: dict[str, LoadedAdapter] = {}
         # Serve keeps the least-recently-used order and tells its routers which replica holds what.
@@ -77,7 +86,7 @@ class AdapterShelf:
     async def lease(self, spec: AdapterSpec) -> AsyncIterator[None]:
         """Hold the adapter in the engine while the block runs; loads it first if need be.
 
-        Raises AdapterRejected when its files do not fit the model.
+        Raises AdapterRejected when its files do not fit the model, ModelFailed when they cannot be had just now.
         """
         adapter = await self._ensure(spec)
         adapter.acquire()
@@ -88,33 +97,57 @@ class AdapterShelf:
 
     async def _ensure(self, spec: AdapterSpec) -> LoadedAdapter:
         self._specs[spec.name] = spec
-        if spec.name not in self._held:
+        if spec.name in self._held:
+            return await self._get(spec.name)
+        # Serve loads one adapter after the other; a download, which may take long, does not keep others waiting.
+        files = await self._bring(spec) if is_remote(spec.source) else None
+        try:
             # Mark the busy ones as recently used, so that an idle one is evicted where there is one.
             for name, adapter in list(self._held.items()):
                 if adapter.is_busy:
                     await self._get(name)
-        return await self._get(spec.name)
+            return await self._get(spec.name)
+        finally:
+            if files is not None:
+                files.release()
 
     def _loader(self):
         async def load_adapter(name: str) -> LoadedAdapter:
             spec = self._specs[name]
-            adapter = LoadedAdapter(spec, self._engine, self._held)
-            path = await asyncio.to_thread(self._check, spec)
+            files = await self._bring(spec)
+            adapter = LoadedAdapter(spec, files, self._engine, self._held)
             try:
-                await self._engine.load_adapter(spec.names, path)
-            except ValueError as error:
-                raise AdapterRejected(f"The engine refused the adapter {spec.name}: {error}", param="model") from None
+                await self._check(spec, files.location)
+                await self._engine.load_adapter(spec.names, files.location)
+            except BaseException as error:
+                files.release()
+                if isinstance(error, ValueError):
+                    reason = f"The engine refused the adapter {spec.name}: {error}"
+                    raise AdapterRejected(reason, param="model") from None
+                raise
             self._held[name] = adapter
             logger.info("adapter loaded: %s", name)
             return adapter
 
         return load_adapter
 
-    def _check(self, spec: AdapterSpec) -> str:
+    async def _bring(self, spec: AdapterSpec) -> Held:
         try:
-            path = locate(spec.source)
-            check_adapter(path, locate(self._base_source), self._pool.max_rank)
-        except (BadAdapter, SourceNotFound) as error:
-            reason = error.for_callers if isinstance(error, SourceNotFound) else error
-            raise AdapterRejected(f"The adapter {spec.name} cannot be served: {reason}.", param="model") from None
-        return path
+            return await self._sources.bring(spec.source, MAX_ADAPTER_BYTES)
+        except SourceUnavailable as error:
+            raise ModelFailed(f"The adapter {spec.name} cannot be fetched: {error}.", retry_after_s=10) from None
+        except SourceNotFound as error:
+            raise _rejected(spec, error.for_callers) from None
+
+    async def _check(self, spec: AdapterSpec, path: str) -> None:
+        if self._base is None:
+            # Its files are here already, for the engine has them.
+            self._base = await self._sources.bring(self._base_source)
+        try:
+            await asyncio.to_thread(check_adapter, path, self._base.location, self._pool.max_rank)
+        except BadAdapter as error:
+            raise _rejected(spec, str(error)) from None
+
+
+def _rejected(spec: AdapterSpec, reason: str) -> AdapterRejected:
+    return AdapterRejected(f"The adapter {spec.name} cannot be served: {reason}.", param="model")

@@ -31,6 +31,7 @@ from deployments.engine.group import join_group
 from deployments.engine.sleeper import Sleeper
 from deployments.garbage import spare_what_stays
 from deployments.manager.view import StayTerms
+from deployments.sources.bring import Sources
 
 logger = logging.getLogger("ray.serve")
 
@@ -51,7 +52,8 @@ class EngineReplica:
         self._manager = manager_handle()
         self._tally = Tally()
         self._engine = make_engine(spec)
-        self._shelf = AdapterShelf(self._engine, spec.adapters, spec.source) if spec.adapters else None
+        sources = Sources(spec.source_cache)
+        self._shelf = AdapterShelf(self._engine, spec.adapters, spec.source, sources) if spec.adapters else None
         self._step_began_s = time.time()
         self._report = ReplicaReport(
             replica_id=context.replica_id.unique_id,

@@ -20,11 +20,13 @@ from autoscaling.placement import place
 from catalog.catalog import VariantSpec
 from catalog.gpus import MEMORY_OF_SHARE_RATIO
 from catalog.models import Task
+from catalog.remote import is_remote
 from catalog.replicas import StartStep
-from catalog.sources import is_local, locate
+from catalog.sources import is_local
 from deployments.engine import fork_server
 from deployments.engine.base import EngineLoad, current_tokens
 from deployments.engine.mend import MendedApp
+from deployments.sources.bring import Sources
 
 if TYPE_CHECKING:
     from vllm.v1.engine.async_llm import AsyncLLM
@@ -47,14 +49,19 @@ class VLLMEngine:
 
     def __init__(self, spec: VariantSpec) -> None:
         self._spec = spec
+        self._sources = Sources(spec.source_cache)
         self._app: ASGIApp | None = None
         self._llm: AsyncLLM | None = None
         self._models: Any = None
         self._gauge = LoadGauge()
 
     async def start(self, on_step: Callable[[StartStep], None]) -> None:
+        if is_remote(self._spec.source):
+            on_step(StartStep.FETCHING)
+        # Held until this process ends.
+        self._weights = await self._sources.bring(self._spec.source)
+        location = self._weights.location
         on_step(StartStep.IMPORTING)
-        location = locate(self._spec.source)
         _set_environment(self._spec, local=is_local(location))
         if self._spec.settings.shape == "CPU":
             # On GPUs it waits for a machine that proves it.

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from catalog.catalog import Catalog, Target
-from catalog.errors import InvalidRequest, ModelExists, ModelInUse, PermissionDenied
+from catalog.errors import InvalidRequest, ModelExists, ModelFailed, ModelInUse, PermissionDenied
 from catalog.fit_check import misfits
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings
 from catalog.registry import Entry, parse_entry, with_entries, with_fitting_entries
+from catalog.remote import is_remote, is_within_places
 from catalog.settings import CatalogSettings
-from catalog.sources import locate_within
+from catalog.source_cache import SourceCacheSettings
+from catalog.sources import SourceRefused, SourceUnavailable, locate_within
 from catalog.weights import WeightsIncomplete, require_complete
 from deployments.manager.store import Kind, Store
+from deployments.sources.bring import MAX_ADAPTER_BYTES, Sources
 
 logger = logging.getLogger("ray.serve")
 
@@ -44,25 +48,43 @@ class Registry:
     async def add(self, fields: Mapping[str, Any]) -> Catalog:
         """The catalog with one more model, adapter or checkpoint. The same entry a second time changes nothing.
 
-        Raises InvalidRequest, PermissionDenied, ModelExists or StoreUnavailable.
+        An adapter that is elsewhere is fetched, so that one that cannot be served is refused; a model's weights, which
+        may take long, are checked by the node that will run it. Raises InvalidRequest, PermissionDenied, ModelExists,
+        ModelFailed when an adapter cannot be fetched just now, or StoreUnavailable.
         """
         entry = parse_entry(fields)
+        if self._with(entry) is not None:
+            # Before its turn: a download must not keep other changes waiting.
+            await self._require_servable(entry)
         async with self._changing:
-            configured, entries = self._require_configured(), {**self._entries, entry.name: entry}
-            present, _ = with_fitting_entries(configured, self._entries)
-            if entry.name in Catalog(present).names:
-                if self._entries.get(entry.name) == entry:
-                    return Catalog(present)
-                raise ModelExists(f"A model named {entry.name} exists already; DELETE it first.", param="name")
-            try:
-                merged = with_entries(present, [entry])
-            except ValueError as error:
-                raise InvalidRequest(f"{entry.name} cannot be registered: {error}", param="name") from None
-            await asyncio.to_thread(_require_servable, entry, configured.runtime_sources)
+            merged = self._with(entry)
+            if merged is None:
+                return Catalog(with_fitting_entries(self._require_configured(), self._entries)[0])
             await asyncio.to_thread(_require_fit, Catalog(merged).find(entry.name))
             await self._store.put(Kind.MODEL, entry.name, entry.model_dump(mode="json"))
-            self._entries = entries
+            self._entries = {**self._entries, entry.name: entry}
             return Catalog(merged)
+
+    def _with(self, entry: Entry) -> CatalogSettings | None:
+        """The settings with one more entry, or None when they have it. Raises ModelExists or InvalidRequest."""
+        present, _ = with_fitting_entries(self._require_configured(), self._entries)
+        if entry.name in Catalog(present).names:
+            if self._entries.get(entry.name) == entry:
+                return None
+            raise ModelExists(f"A model named {entry.name} exists already; DELETE it first.", param="name")
+        try:
+            return with_entries(present, [entry])
+        except ValueError as error:
+            raise InvalidRequest(f"{entry.name} cannot be registered: {error}", param="name") from None
+
+    async def _require_servable(self, entry: Entry) -> None:
+        configured = self._require_configured()
+        if not is_remote(entry.source):
+            await asyncio.to_thread(_require_servable, entry, configured.runtime_sources)
+        elif not is_within_places(entry.source, configured.runtime_sources):
+            raise _denied(configured.runtime_sources)
+        elif _is_adapter(entry):
+            await _require_fetchable(entry, configured.source_cache)
 
     async def remove(self, target: Target) -> Catalog:
         """The catalog without an entry that was registered at run time.
@@ -85,14 +107,33 @@ class Registry:
         return self._configured
 
 
-def _require_servable(entry: Entry, roots: tuple[str, ...]) -> None:
+def _require_servable(entry: Entry, places: tuple[str, ...]) -> None:
     """Raise PermissionDenied or InvalidRequest unless the entry's files are whole and where such files may be."""
-    folder = locate_within(entry.source, roots)
+    folder = locate_within(entry.source, [place for place in places if not is_remote(place)])
     if folder is None:
-        allowed = f"one of {', '.join(roots)}" if roots else "none: set runtime_sources in the configuration"
-        raise PermissionDenied(
-            f"source must be a folder in a place for models registered at run time ({allowed}).", param="source"
-        )
+        raise _denied(places)
+    _require_whole(entry, folder)
+
+
+async def _require_fetchable(entry: Entry, cache: SourceCacheSettings) -> None:
+    try:
+        files = await Sources(cache).bring(entry.source, MAX_ADAPTER_BYTES)
+    except SourceUnavailable as error:
+        raise ModelFailed(f"{entry.name} cannot be fetched: {error}.", retry_after_s=10) from None
+    except SourceRefused as error:
+        raise InvalidRequest(f"source: {error}", param="source") from None
+    try:
+        await asyncio.to_thread(_require_whole, entry, Path(files.location))
+    finally:
+        files.release()
+
+
+def _denied(places: tuple[str, ...]) -> PermissionDenied:
+    allowed = f"one of {', '.join(places)}" if places else "none: set runtime_sources in the configuration"
+    return PermissionDenied(f"source must be in a place for models registered at run time ({allowed}).", param="source")
+
+
+def _require_whole(entry: Entry, folder: Path) -> None:
     try:
         require_complete(folder, "adapter_config.json" if _is_adapter(entry) else "config.json")
     except WeightsIncomplete as error:
@@ -100,8 +141,8 @@ def _require_servable(entry: Entry, roots: tuple[str, ...]) -> None:
 
 
 def _require_fit(target: Target | None) -> None:
-    """Raise InvalidRequest when a variant cannot hold the weights. An adapter's base was checked when it was added."""
-    if target is None or target.adapter is not None:
+    """Raise InvalidRequest when a variant cannot hold weights that are here. An adapter's base was checked before."""
+    if target is None or target.adapter is not None or is_remote(target.variants[0].source):
         return
     try:
         for index, reason in misfits(target):

@@ -121,6 +121,10 @@ def test_the_fingerprint_changes_exactly_when_a_replica_must_be_replaced() -> No
     assert fingerprint({"engine": {"kind": "emulated", "max_model_len": 64}}) != same
     assert fingerprint({"lifecycle": {"idle_timeout_s": 9}}) != same
     assert fingerprint({"variants": [{"shape": "CPU"}, {"shape": "A10G"}]}) == same
+    cached = catalog(source_cache={"folder": "/elsewhere"}).find(CHAT)
+    assert cached is not None
+    assert cached.variants[0].fingerprint == same
+    assert cached.variants[0].source_cache.folder == "/elsewhere"
 
 
 def test_adding_a_model_or_an_adapter_changes_no_other_fingerprint() -> None:

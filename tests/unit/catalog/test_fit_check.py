@@ -29,4 +29,5 @@ def test_the_variant_is_named_by_its_place(tmp_path: Path) -> None:
 
 def test_what_is_not_on_this_machine_is_told_and_not_refused() -> None:
     assert require_fit(settings("acme/large"), "x") == ["m"]
+    assert require_fit(settings("s3://acme/large"), "x") == ["m"]
     assert require_fit(settings("acme/large", engine={"kind": "emulated"}), "x") == []

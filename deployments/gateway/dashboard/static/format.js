@@ -40,7 +40,7 @@ const STATES = {
 };
 export const stateName = (state) => STATES[state] ?? state;
 
-export const STEPS = ["scheduling", "importing", "loading", "warming_up"];
+export const STEPS = ["scheduling", "fetching", "importing", "loading", "warming_up"];
 export const stepName = (step) => step.replaceAll("_", " ");
 
 export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;

@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catalog.catalog import AdapterSpec
-from catalog.errors import AdapterRejected
+from catalog.errors import AdapterRejected, ModelFailed
 from catalog.models import AdapterPool
-from catalog.sources import SourceNotFound
+from catalog.sources import SourceNotFound, SourceRefused, SourceUnavailable
 from deployments.engine.adapter_files import BadAdapter
 from deployments.engine.adapters import AdapterShelf, LoadedAdapter
+from deployments.sources.cache import Held
 from tests.unit.builders import settle, until
 
 
@@ -74,16 +75,45 @@ def _no_files_and_no_replica(monkeypatch: pytest.MonkeyPatch) -> None:
         return lambda load: Multiplexed(load, max_num_models_per_replica)
 
     monkeypatch.setattr("deployments.engine.adapters.serve.multiplexed", multiplexed)
-    monkeypatch.setattr("deployments.engine.adapters.locate", lambda source: source)
     monkeypatch.setattr("deployments.engine.adapters.check_adapter", lambda folder, base, max_rank: None)
+
+
+class FakeSources:
+    """Every source is here already, unless `problem` says otherwise; counts who holds files."""
+
+    def __init__(self) -> None:
+        self.problem: Exception | None = None
+        self.num_held = 0
+        self.may_come = asyncio.Event()
+        self.may_come.set()
+
+    async def bring(self, source: str, most_bytes: int | None = None) -> Held:
+        await asyncio.sleep(0)
+        if "://" in source:
+            await self.may_come.wait()
+        if self.problem is not None:
+            raise self.problem
+        if most_bytes is not None:
+            self.num_held += 1
+        return CountedHeld(source, self)
+
+
+class CountedHeld(Held):
+    def __init__(self, location: str, sources: FakeSources) -> None:
+        super().__init__(location)
+        self._sources = sources
+
+    def release(self) -> None:
+        self._sources.num_held -= 1
 
 
 def spec(name: str) -> AdapterSpec:
     return AdapterSpec(name, (name, f"{name}-alias"), f"models/{name}")
 
 
-def shelf_of(engine: FakeEngine, capacity: int = 2) -> AdapterShelf:
-    return AdapterShelf(engine, AdapterPool(max_adapters_per_replica=capacity), "models/base")  # type: ignore[arg-type]
+def shelf_of(engine: FakeEngine, capacity: int = 2, sources: FakeSources | None = None) -> AdapterShelf:
+    pool = AdapterPool(max_adapters_per_replica=capacity)
+    return AdapterShelf(engine, pool, "models/base", sources or FakeSources())  # type: ignore[arg-type]
 
 
 class Holder:
@@ -182,18 +212,66 @@ async def test_an_adapter_the_engine_refuses_is_rejected_and_not_held() -> None:
     assert shelf.names == ("a",)
 
 
-@pytest.mark.parametrize("problem", [BadAdapter("its rank is 99"), SourceNotFound("no folder at source 'x'")])
-async def test_an_adapter_with_bad_files_never_reaches_the_engine(
-    problem: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_adapter_with_bad_files_never_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise problem
+        raise BadAdapter("its rank is 99")
 
     monkeypatch.setattr("deployments.engine.adapters.check_adapter", refuse)
-    engine = FakeEngine()
-    with pytest.raises(AdapterRejected, match="a cannot be served"):
-        await use(shelf_of(engine), "a")
+    engine, sources = FakeEngine(), FakeSources()
+    with pytest.raises(AdapterRejected, match="a cannot be served: its rank is 99"):
+        await use(shelf_of(engine, sources=sources), "a")
     assert engine.loads == []
+    assert sources.num_held == 0
+
+
+@pytest.mark.parametrize(
+    ("problem", "error", "said"),
+    [
+        (SourceNotFound("no folder at source 'x'"), AdapterRejected, "a cannot be served: no folder at its source"),
+        (SourceRefused("its server answered 404"), AdapterRejected, "a cannot be served: its server answered 404"),
+        (SourceUnavailable("its server answered 503"), ModelFailed, "a cannot be fetched: its server answered 503"),
+    ],
+)
+async def test_an_adapter_that_cannot_be_had_is_the_callers_fault_or_may_be_had_later(
+    problem: Exception, error: type[Exception], said: str
+) -> None:
+    engine, sources = FakeEngine(), FakeSources()
+    shelf = shelf_of(engine, sources=sources)
+    sources.problem = problem
+    with pytest.raises(error, match=said):
+        await use(shelf, "a")
+    assert engine.loads == []
+    sources.problem = None
+    await use(shelf, "a")
+    assert shelf.names == ("a",)
+
+
+async def test_files_are_held_for_as_long_as_the_engine_has_the_adapter() -> None:
+    sources = FakeSources()
+    shelf = shelf_of(FakeEngine(), capacity=1, sources=sources)
+    for name in ("a", "b", "a"):
+        await use(shelf, name)
+        assert sources.num_held == 1
+
+
+async def test_a_download_keeps_no_other_adapter_waiting() -> None:
+    sources = FakeSources()
+    shelf = shelf_of(FakeEngine(), sources=sources)
+    sources.may_come.clear()
+    far = AdapterSpec("far", ("far",), "s3://bucket/far")
+
+    async def use_far() -> None:
+        async with shelf.lease(far):
+            pass
+
+    waiting = asyncio.create_task(use_far())
+    await settle()
+    await use(shelf, "near")
+    assert shelf.names == ("near",)
+    assert not waiting.done()
+    sources.may_come.set()
+    await waiting
+    assert set(shelf.names) == {"near", "far"}
 
 
 async def test_a_lease_ends_when_its_request_fails() -> None:
@@ -207,7 +285,7 @@ async def test_a_lease_ends_when_its_request_fails() -> None:
 
 
 async def test_an_adapter_that_is_dropped_leaves_no_coroutine_behind(recwarn: pytest.WarningsRecorder) -> None:
-    LoadedAdapter(spec("a"), FakeEngine(), {})  # type: ignore[arg-type]
+    LoadedAdapter(spec("a"), Held("a"), FakeEngine(), {})  # type: ignore[arg-type]
     gc.collect()
     assert not recwarn.list
 

@@ -14,7 +14,16 @@ from safetensors.numpy import save_file
 from autoscaling.choice import Choice, Reason
 from autoscaling.cluster import Cluster, Node
 from catalog.catalog import VariantSpec
-from catalog.errors import InvalidRequest, ModelExists, ModelInUse, ModelNotFound, ModelStopped, PermissionDenied
+from catalog.errors import (
+    InvalidRequest,
+    ModelExists,
+    ModelFailed,
+    ModelInUse,
+    ModelNotFound,
+    ModelStopped,
+    PermissionDenied,
+    RaymuxError,
+)
 from catalog.loading import ConfigError
 from catalog.replicas import ScalingDecision, VariantState
 from catalog.sources import PROJECT
@@ -41,6 +50,8 @@ from tests.unit.builders import (
 )
 from tests.unit.catalog.test_fit_check import LARGE
 from tests.unit.deployments.manager.conftest import FakeServe
+from tests.unit.deployments.site import Site
+from tests.unit.deployments.sources.adapters import FILES, tar
 
 
 class FakeControl(FakeServe):
@@ -373,6 +384,52 @@ async def test_a_source_elsewhere_or_without_whole_files_is_refused(manager: Any
     refusal = await manager.register({**NEW_ADAPTER, "source": source})
     assert type(refusal) is error
     assert await names(manager) == before
+
+
+async def test_an_adapter_from_elsewhere_is_fetched_before_it_is_registered(
+    manager: Any, tmp_path: Path, site: Site
+) -> None:
+    site.answers["/adapters/job.tar.gz"] = 200, {}, tar()
+    places = [f"{site.url}/adapters/"]
+    await reconfigure(manager, runtime_sources=places, source_cache={"folder": str(tmp_path / "cache")})
+    entry = {**NEW_ADAPTER, "source": f"{site.url}/adapters/job.tar.gz"}
+    assert await manager.register(entry) == entry["name"]
+    assert await manager.register(entry) == entry["name"]
+    assert site.asked == ["/adapters/job.tar.gz"]
+    assert entry["name"] in await names(manager)
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "said"),
+    [
+        ("/elsewhere/job.tar.gz", PermissionDenied, "source must be in a place"),
+        ("/adapters-too/job.tar.gz", PermissionDenied, "source must be in a place"),
+        ("/adapters/../elsewhere/job.tar.gz", InvalidRequest, "source: the URL's path"),
+        ("/adapters/nothing.tar.gz", InvalidRequest, "source: its server answered 404"),
+        ("/adapters/model.tar.gz", InvalidRequest, "source: adapter_config.json is missing"),
+        ("/adapters/ill.tar.gz", ModelFailed, "its server answered 503"),
+    ],
+)
+async def test_an_adapter_that_may_not_or_cannot_be_fetched_is_not_registered(
+    manager: Any, tmp_path: Path, site: Site, path: str, error: type[RaymuxError], said: str
+) -> None:
+    site.answers["/adapters/ill.tar.gz"] = 503, {}, b""
+    weights = FILES["adapter_model.safetensors"]
+    site.answers["/adapters/model.tar.gz"] = 200, {}, tar({"config.json": b"{}", "model.safetensors": weights})
+    places = [f"{site.url}/adapters"]
+    await reconfigure(manager, runtime_sources=places, source_cache={"folder": str(tmp_path / "cache")})
+    before = await names(manager)
+    refusal = await manager.register({**NEW_ADAPTER, "source": f"{site.url}{path}"})
+    assert type(refusal) is error
+    assert said in refusal.message
+    assert await names(manager) == before
+    assert not [asked for asked in site.asked if not asked.startswith("/adapters/")]
+
+
+async def test_a_model_from_elsewhere_is_not_fetched_to_the_managers_node(manager: Any, site: Site) -> None:
+    await reconfigure(manager, runtime_sources=[site.url])
+    assert await manager.register({**NEW_BASE, "source": f"{site.url}/model.tar.gz"}) == NEW_BASE["name"]
+    assert site.asked == []
 
 
 async def test_a_link_does_not_lead_out_of_the_allowed_folders(manager: Any, tmp_path: Path) -> None:

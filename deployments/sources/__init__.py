@@ -1,0 +1,1 @@
+"""Brings the files of remote sources to this node, and keeps them."""
