@@ -138,7 +138,7 @@ class Content:
 
 @asynccontextmanager
 async def _form(request: Request, max_bytes: int) -> AsyncIterator[tuple[UploadFile, str]]:
-    """The file of a form, and its name. Raises InvalidRequest, or PayloadTooLarge before it has read more than it may."""
+    """The file of a form, and its name. Raises InvalidRequest, or PayloadTooLarge before it has read too much."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "multipart/form-data":
         raise UnsupportedMediaType("Send the file as multipart/form-data, with the fields `file` and `purpose`.")
     length = request.headers.get("content-length", "0")
