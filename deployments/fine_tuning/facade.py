@@ -136,7 +136,7 @@ class FineTuning:
         training = self._files.find(request.tenant, request.training_file, "training_file")
         if training.form not in forms:
             raise InvalidRequest(
-                f"training_file holds {training.form} examples; {request.method} learns from {' or '.join(forms)} ones.",
+                f"training_file holds {training.form} examples; {request.method} takes {' or '.join(forms)} ones.",
                 param="training_file",
             )
         if request.validation_file is None:

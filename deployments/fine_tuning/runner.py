@@ -19,7 +19,7 @@ from autoscaling.training_queue import Waiting, in_turn
 from autoscaling.yielding import Holder, job_that_yields
 from catalog import job_steps
 from catalog.catalog import Catalog, VariantSpec
-from catalog.errors import JobStateConflict, RaymuxError, ServiceError, StoreUnavailable
+from catalog.errors import FileUnknown, JobStateConflict, RaymuxError, ServiceError, StoreUnavailable
 from catalog.fine_tuning import FineTuningSettings, JobStatus, Report
 from catalog.job_steps import Step
 from catalog.jobs import Job, TrainingFile, Wish
@@ -171,11 +171,11 @@ class Runner:
         )
         num_left, has_started = settings.max_active_jobs - len(active), False
         for id in turns:
-            if num_left <= 0 or has_started:
-                await self._jobs.change(id, lambda job: job_steps.waiting(job, NO_TURN) if num_left <= 0 else None)
-                continue
-            has_started = await self._start(waiting[id], settings)
-            num_left -= has_started
+            if num_left <= 0:
+                await self._jobs.change(id, lambda job: job_steps.waiting(job, NO_TURN))
+            elif not has_started:
+                has_started = await self._start(waiting[id], settings)
+                num_left -= has_started
 
     async def _start(self, job: Job, settings: FineTuningSettings) -> bool:
         try:
@@ -187,6 +187,9 @@ class Runner:
             plan = plan_of(job, variants[0], found.workers, [self._around.file(job, id) for id in job.files], settings)
         except (LookupError, SourceNotFound):
             await self._fail(job, "model_not_found", _left(job), "model")
+            return False
+        except FileUnknown as error:
+            await self._fail(job, error.code, error.message, "training_file")
             return False
         now_s = self._clock()
         # Written first: a manager that dies now finds that there may be a training, and looks for it.
@@ -215,7 +218,7 @@ class Runner:
             return
         try:
             reports = await self._trainings.news(job.id, job.num_heard)
-            after = await self._hear(job, reports) if reports else job
+            after = await self._hear(job, reports) if reports else self._jobs.get(job.id)
             if after.status is JobStatus.RUNNING and after.result is None:
                 await self._have_it_pause(after)
             elif after.result is not None and after.status is JobStatus.RUNNING:
@@ -287,7 +290,7 @@ class Runner:
     # Yielding
 
     def make_room(self, spec: VariantSpec) -> None:
-        """A replica of a variant finds its place occupied: have a job give its own back, if jobs do. Returns at once."""
+        """A replica of a variant finds its place occupied: have a job give its own back, if jobs do so."""
         if self._around.settings().yields_to_inference:
             self._background.start(self._tried(self._make_room(spec), spec.key))
 

@@ -41,10 +41,11 @@ class Registry:
             self._configured = settings
             return Catalog(merged)
 
-    async def add(self, fields: Mapping[str, Any]) -> Catalog:
+    async def add(self, fields: Mapping[str, Any], *roots: str) -> Catalog:
         """The catalog with one more model, adapter or checkpoint. The same entry a second time changes nothing.
 
-        Raises InvalidRequest, PermissionDenied, ModelExists or StoreUnavailable.
+        Its files lie in one of the configuration's `runtime_sources`, or of the folders `roots`. Raises InvalidRequest,
+        PermissionDenied, ModelExists or StoreUnavailable.
         """
         entry = parse_entry(fields)
         async with self._changing:
@@ -58,7 +59,7 @@ class Registry:
                 merged = with_entries(present, [entry])
             except ValueError as error:
                 raise InvalidRequest(f"{entry.name} cannot be registered: {error}", param="name") from None
-            await asyncio.to_thread(_require_servable, entry, configured.runtime_sources)
+            await asyncio.to_thread(_require_servable, entry, (*configured.runtime_sources, *roots))
             await asyncio.to_thread(_require_fit, Catalog(merged).find(entry.name))
             await self._store.put(Kind.MODEL, entry.name, entry.model_dump(mode="json"))
             self._entries = entries
