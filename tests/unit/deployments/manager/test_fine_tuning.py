@@ -37,7 +37,7 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> FakeTrainings:
 
 
 @pytest.fixture
-async def manager(control: FakeControl, trainings: FakeTrainings, tmp_path: Path) -> AsyncIterator[Any]:  # noqa: F811
+async def manager(control: FakeControl, trainings: FakeTrainings, tmp_path: Path) -> AsyncIterator[Any]:
     manager = new_manager(tmp_path)
     yield manager
     await ended(manager)

@@ -43,36 +43,21 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_job_is_created_from_a_file_that_is_uploaded_first(cli: Cli, server: FakeServer, tmp_path: Path) -> None:
     file = tmp_path / "examples.jsonl"
     file.write_text('{"prompt": "a", "completion": "b"}')
-    server.answer, answer = _uploading(server), server.answer  # type: ignore[method-assign]
-    assert answer is not None
+    server.on("POST /v1/files", {"id": "file-new"})
     server.on(f"POST {JOBS}", job())
     ran = cli(
         "tune", "create", "demo-chat", str(file), "--method", "dpo", "--suffix", "pirates", "--epochs", "2", "--beta",
         "0.2", "--seed", "0", "--gpu", "L4", "--validation", "file-9", "--weights", "lora",
     )  # fmt: skip
     assert (ran.status, "ftjob-1 is queued" in ran.out) == (0, True)
-    assert server.asked[-1][1] == {
+    (_, form), (_, body) = server.asked
+    assert b'name="purpose"\r\n\r\nfine-tune' in form
+    assert b'filename="examples.jsonl"' in form
+    assert body == {
         "model": "demo-chat", "training_file": "file-new", "validation_file": "file-9", "suffix": "pirates", "seed": 0,
         "gpu_preference": "L4",
         "method": {"type": "dpo", "dpo": {"hyperparameters": {"n_epochs": 2, "beta": 0.2, "weights": "lora"}}},
     }  # fmt: skip
-
-
-def _uploading(server: FakeServer) -> Any:
-    """The fake server's answer, with uploads, whose body is no JSON."""
-    import httpx
-
-    plain = server.answer
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/v1/files":
-            content = request.read()
-            assert b'name="purpose"\r\n\r\nfine-tune' in content
-            assert b'filename="examples.jsonl"' in content
-            return httpx.Response(200, json={"id": "file-new"})
-        return plain(request)
-
-    return answer
 
 
 def test_a_file_that_is_not_there_is_a_wrong_call(cli: Cli, server: FakeServer) -> None:
