@@ -86,7 +86,7 @@ class FineTuningJobs:
         return 200, page([shown(job) for job in found], request.query_params)
 
     async def get(self, request: Request) -> tuple[int, dict[str, Any]]:
-        return 200, shown(await self._line.ask("job", _tenant(request), request.path_params["id"]))
+        return 200, shown(await self._line.job(_tenant(request), request.path_params["id"]))
 
     async def checkpoints(self, request: Request) -> tuple[int, dict[str, Any]]:
         job: Job = await self._line.ask("job", _tenant(request), request.path_params["id"])
@@ -107,6 +107,7 @@ class FineTuningJobs:
 
     async def events(self, request: Request) -> tuple[int, dict[str, Any]]:
         job, events = await self._line.ask("events", _tenant(request), request.path_params["id"])
+        await self._line.see(job)
         return 200, page([shown_event(job, event) for event in reversed(events)], request.query_params)
 
 

@@ -68,6 +68,7 @@ class JobEvents:
                 await reply.comment("nothing new")
                 spoken_s = self._clock()
             if job.status.has_ended:
+                await self._line.see(job)
                 await reply.end(b"data: [DONE]\n\n")
                 return
             if self._departure.is_leaving or self._clock() - begun_s >= MAX_STREAM_S:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from typing import Any
 
 import httpx
@@ -158,6 +160,20 @@ async def test_a_job_shows_how_it_fares_and_no_path(tuning: GatewayUnderTest) ->
     own = shown["raymux"]
     assert (own["step"], own["loss"], own["validation_loss"], own["validation_loss_before"]) == (20, 0.5, 0.2, 0.9)
     assert own["samples"][0]["after"] == "b"
+
+
+async def test_who_reads_that_a_job_has_succeeded_may_call_its_model(tuning: GatewayUnderTest) -> None:
+    name = "peft:demo-chat:new"
+    tuning.manager.answers["fine_tuning"] = job(
+        status=JobStatus.SUCCEEDED, fine_tuned_model=name, finished_s=time.time(), result={}
+    )
+    asking = asyncio.create_task(tuning.get(f"{JOBS}/ftjob-1"))
+    await settle()
+    assert not asking.done()
+    adapters = [*catalog_dict()["adapters"], {"name": name, "source": "x"}]
+    tuning.manager.configure(catalog_settings(fine_tuning={}, adapters=adapters))
+    await tuning.publish()
+    assert (await asking).json()["fine_tuned_model"] == name
 
 
 @pytest.mark.parametrize("verb", ["cancel", "pause", "resume"])
