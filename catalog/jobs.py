@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from catalog.errors import JobStateConflict
 from catalog.fine_tuning import TRANSITIONS, Hyperparameters, JobStatus, Method
@@ -175,3 +175,10 @@ class Job:
                 "samples": tuple(record["samples"]),
             }
         )
+
+
+class Curve(NamedTuple):
+    """A job with the points of its loss: step, loss and validation loss, either of which may be None."""
+
+    job: Job
+    points: tuple[tuple[int, float | None, float | None], ...]

@@ -14,8 +14,9 @@ from catalog.catalog import Catalog, VariantSpec
 from catalog.errors import InvalidRequest, ModelExists, PermissionDenied, TooManyJobs
 from catalog.fine_tuning import FineTuningSettings
 from catalog.job_steps import Note
-from catalog.jobs import FORMS, Job, JobEvent, JobRequest, TrainingFile
+from catalog.jobs import FORMS, Curve, Job, JobEvent, JobRequest, TrainingFile
 from catalog.sources import PROJECT
+from deployments.fine_tuning.curves import curve_of
 from deployments.fine_tuning.files import TrainingFiles
 from deployments.fine_tuning.jobs import Jobs, Write
 from deployments.fine_tuning.metrics import TuningMetrics
@@ -25,6 +26,10 @@ from deployments.fine_tuning.trainings import Trainings
 from deployments.manager.store import Store
 from deployments.metric_families import Snapshot
 
+# What the dashboard shows of jobs.
+MAX_CURVES = 20
+RECENT_S = 86_400.0
+
 Register = Callable[[dict[str, Any], str], Awaitable[None]]
 Validate = Callable[[VariantSpec, Sequence[TrainingFile]], Awaitable[int]]
 
@@ -33,8 +38,11 @@ class FineTuning:
     """Files and jobs. `register(fields, root)` puts an entry into the catalog whose files lie in the folder `root`."""
 
     VERBS = frozenset(
-        {"add_file", "files", "file", "delete_file", "create", "jobs", "job", "events", "cancel", "pause", "resume"}
-    )
+        {
+            "add_file", "files", "file", "delete_file", "create", "jobs", "job", "events", "cancel", "pause", "resume",
+            "curves",
+        }
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -169,6 +177,12 @@ class FineTuning:
     async def events(self, tenant: str, id: str, after: int = 0) -> tuple[Job, list[JobEvent]]:
         """The job, and what has happened to it since an event of this number, oldest first."""
         return self._jobs.find(tenant, id), self._jobs.events(id, after)
+
+    async def curves(self) -> list[Curve]:
+        """Open jobs and those that have ended lately, of all tenants, newest first, each with the curve of its loss."""
+        now_s = self._clock()
+        shown = [job for job in self._jobs.all() if job.finished_s is None or now_s - job.finished_s < RECENT_S]
+        return [Curve(job, curve_of(self._jobs.events(job.id))) for job in shown[: -MAX_CURVES - 1 : -1]]
 
     async def cancel(self, tenant: str, id: str) -> Job:
         return await self._order(tenant, id, job_steps.cancelled)

@@ -17,8 +17,10 @@ from catalog.errors import (
 )
 from catalog.fine_tuning import Method
 from catalog.jobs import Form
+from deployments.fine_tuning import facade as facade_module
 from deployments.fine_tuning import files as files_module
 from deployments.fine_tuning import jobs as jobs_module
+from deployments.fine_tuning.curves import MAX_POINTS, curve_of
 from deployments.metric_families import exposition
 from tests.unit.builders import PIRATE, until
 from tests.unit.deployments.fine_tuning.conftest import World
@@ -149,3 +151,27 @@ async def test_metrics_say_how_jobs_stand_and_what_was_trained(world: World) -> 
     assert 'fine_tuning_jobs{status="running"} 0.0' in text
     assert "fine_tuning_steps_total 20.0" in text
     assert "fine_tuning_trained_tokens_total 100.0" in text
+
+
+async def test_curves_are_of_open_and_recent_jobs(world: World) -> None:
+    job = await world.running()
+    world.finish(job.id)
+    await world.steps(2)
+    ((shown, points),) = await world.tuning.call("curves")
+    assert shown.id == job.id
+    assert points == ((10, 0.1, None), (20, 0.05, None))
+    world.clock.now_s += facade_module.RECENT_S
+    assert await world.tuning.call("curves") == []
+
+
+def test_a_curve_has_few_points_and_its_last() -> None:
+    def event(step: int, **data: Any) -> Any:
+        data = {"step": step, **data}
+        return jobs_module.JobEvent(number=step, at_s=0.0, level="info", type="metrics", message="", data=data)
+
+    events = [event(step, loss=1.0 / step) for step in range(1, 1_001)]
+    curve = curve_of([*events, event(500, validation_loss=0.3), event(1_000, loss=0.5)])
+    assert len(curve) <= MAX_POINTS + 1
+    assert curve[-1] == (1_000, 0.5, None), "what was told last of a step counts"
+    assert (500, 1.0 / 500, 0.3) in curve
+    assert curve_of([]) == ()
