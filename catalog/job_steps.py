@@ -6,6 +6,7 @@ They are functions of values; `deployments/fine_tuning` writes down what they re
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -89,6 +90,9 @@ def cancelled(job: Job, now_s: float) -> Step:
     """Its owner has ended it."""
     if job.status.has_ended:
         raise JobStateConflict(f"The job is {job.status} already; there is nothing to cancel.", param="id")
+    if job.result is not None:
+        # It may be in the catalog by now.
+        raise JobStateConflict("The training has finished, and its result is put into the catalog.", param="id")
     after = job.moved(JobStatus.CANCELLED, finished_s=now_s, wish=Wish.NONE, waits_for="")
     return _step(after, "The job is cancelled.")
 
@@ -152,6 +156,7 @@ def registered(job: Job, now_s: float, name: str, left_out: tuple[str, ...] = ()
 
 def reported(job: Job, report: Report, checkpoint_name: str, now_s: float) -> Step:
     """Its training says something; `checkpoint_name` is what a checkpoint of the report's step will be called."""
+    report = replace(report, data=_finite(report.data))
     data, job = report.data, replace(job, num_heard=report.number)
     match report.kind:
         case ReportKind.STARTED:
@@ -204,6 +209,13 @@ def _with_checkpoint(job: Job, report: Report, name: str) -> Step:
     told = {name: value for name, value in data.items() if name != "folder"}
     note = Note(f"Checkpoint of step {made.step} is saved.", data=told)
     return Step(replace(job, checkpoints=checkpoints), (note,))
+
+
+def _finite(data: dict[str, Any]) -> dict[str, Any]:
+    """A report's values with None for those that JSON has no word for, as the loss of a training that has diverged."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in data.items()
+    }
 
 
 def _loss(value: float | None) -> str:

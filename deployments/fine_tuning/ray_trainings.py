@@ -12,7 +12,9 @@ from catalog.fine_tuning import Report, TrainingPlan
 from deployments.fine_tuning.supervisor import find_supervisor, start_supervisor
 from deployments.fine_tuning.trainings import TrainingGone, Trainings
 
-CALL_TIMEOUT_S = 30.0
+# The jobs share one loop: it must not wait long for a training that hangs.
+CALL_TIMEOUT_S = 5.0
+START_TIMEOUT_S = 30.0
 # A name is taken until its actor is gone.
 GONE_TIMEOUT_S = 10.0
 POLL_S = 0.1
@@ -22,7 +24,7 @@ class RayTrainings(Trainings):
     """One supervisor for each job."""
 
     async def start(self, plan: TrainingPlan) -> None:
-        await _in_time(asyncio.to_thread(start_supervisor, plan))
+        await _in_time(asyncio.to_thread(start_supervisor, plan), START_TIMEOUT_S)
 
     async def news(self, job_id: str, since: int) -> list[Report]:
         supervisor = await _found(job_id)
@@ -56,6 +58,6 @@ async def _called(call: Any) -> Any:
         raise TrainingGone from None
 
 
-async def _in_time(call: Any) -> Any:
-    async with asyncio.timeout(CALL_TIMEOUT_S):
+async def _in_time(call: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+    async with asyncio.timeout(timeout_s):
         return await call

@@ -19,7 +19,14 @@ from autoscaling.training_queue import Waiting, in_turn
 from autoscaling.yielding import Holder, job_that_yields
 from catalog import job_steps
 from catalog.catalog import Catalog, VariantSpec
-from catalog.errors import FileUnknown, JobStateConflict, RaymuxError, ServiceError, StoreUnavailable
+from catalog.errors import (
+    FileUnknown,
+    JobStateConflict,
+    PermissionDenied,
+    RaymuxError,
+    ServiceError,
+    StoreUnavailable,
+)
 from catalog.fine_tuning import FineTuningSettings, JobStatus, Report
 from catalog.job_steps import Step
 from catalog.jobs import Job, TrainingFile, Wish
@@ -281,7 +288,9 @@ class Runner:
         except ServiceError:
             raise
         except RaymuxError as error:
-            await self._fail(job, error.code, f"The result cannot be served: {error.message}")
+            # That one says where results may be, which is nobody's business.
+            why = "its files are elsewhere." if isinstance(error, PermissionDenied) else error.message
+            await self._fail(job, error.code, f"The result cannot be served: {why}")
             return
         now_s = self._clock()
         after = await self._change(job, lambda job: job_steps.registered(job, now_s, job.name, tuple(left_out)))

@@ -30,7 +30,7 @@ CLUSTER_TIMEOUT_S = 5.0
 
 
 class Entry(NamedTuple):
-    """A thing on the board. Who may not use its `model`, or is of another `tenant`, does not see it; None is for all."""
+    """A thing on the board, for those who may use its `model` and are of its `tenant`; None is for everybody."""
 
     model: str | None
     fields: dict[str, Any]

@@ -14,6 +14,7 @@ from catalog.errors import (
     InvalidRequest,
     JobStateConflict,
     ModelExists,
+    PermissionDenied,
     StoreUnavailable,
 )
 from catalog.fine_tuning import FineTuningSettings, Hyperparameters, JobStatus, ReportKind
@@ -329,6 +330,23 @@ async def test_a_result_that_cannot_be_served_fails_the_job(world: World) -> Non
     world.finish(job.id)
     await world.steps(2)
     assert (world.job(job.id).status, world.job(job.id).error_code) == (JobStatus.FAILED, "model_exists")
+
+
+async def test_a_refusal_of_the_registry_tells_no_paths(world: World) -> None:
+    job = await world.running()
+    world.refusals[job.name] = PermissionDenied("source must be in /secret/folder")
+    world.finish(job.id)
+    await world.steps(2)
+    assert (world.job(job.id).status, "secret" in world.job(job.id).error) == (JobStatus.FAILED, False)
+
+
+async def test_a_job_whose_result_may_be_in_the_catalog_is_not_cancelled(world: World) -> None:
+    job = await world.running()
+    world.refusals[job.name] = StoreUnavailable("full")
+    world.finish(job.id)
+    await world.steps(2)
+    with pytest.raises(JobStateConflict):
+        await world.tuning.call("cancel", "acme", job.id)
 
 
 async def test_a_result_waits_for_a_registry_that_cannot_be_written(world: World) -> None:
