@@ -9,7 +9,6 @@ import ray
 from ray.exceptions import RayActorError
 
 from catalog.fine_tuning import Report, TrainingPlan
-from deployments.fine_tuning.supervisor import find_supervisor, start_supervisor
 from deployments.fine_tuning.trainings import TrainingGone, Trainings
 
 # The jobs share one loop: it must not wait long for a training that hangs.
@@ -24,7 +23,7 @@ class RayTrainings(Trainings):
     """One supervisor for each job."""
 
     async def start(self, plan: TrainingPlan) -> None:
-        await _in_time(asyncio.to_thread(start_supervisor, plan), START_TIMEOUT_S)
+        await _in_time(asyncio.to_thread(_start, plan), START_TIMEOUT_S)
 
     async def news(self, job_id: str, since: int) -> list[Report]:
         supervisor = await _found(job_id)
@@ -35,17 +34,32 @@ class RayTrainings(Trainings):
         await _called(supervisor.pause.remote())
 
     async def kill(self, job_id: str) -> None:
-        supervisor = await _in_time(asyncio.to_thread(find_supervisor, job_id))
+        supervisor = await _in_time(asyncio.to_thread(_find, job_id))
         if supervisor is None:
             return
         ray.kill(supervisor)
         async with asyncio.timeout(GONE_TIMEOUT_S):
-            while await asyncio.to_thread(find_supervisor, job_id) is not None:  # noqa: ASYNC110
+            while await asyncio.to_thread(_find, job_id) is not None:  # noqa: ASYNC110
                 await asyncio.sleep(POLL_S)
 
 
+# Imported at the first job, in the thread that needs it: a manager without jobs does without, and may lack what it takes.
+
+
+def _start(plan: TrainingPlan) -> None:
+    from deployments.fine_tuning.supervisor import start_supervisor
+
+    start_supervisor(plan)
+
+
+def _find(job_id: str) -> Any:
+    from deployments.fine_tuning.supervisor import find_supervisor
+
+    return find_supervisor(job_id)
+
+
 async def _found(job_id: str) -> Any:
-    supervisor = await _in_time(asyncio.to_thread(find_supervisor, job_id))
+    supervisor = await _in_time(asyncio.to_thread(_find, job_id))
     if supervisor is None:
         raise TrainingGone
     return supervisor

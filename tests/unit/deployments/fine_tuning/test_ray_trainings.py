@@ -10,6 +10,8 @@ import pytest
 from ray.exceptions import RayActorError
 
 from catalog.fine_tuning import Method, Report, ReportKind, TrainingPlan
+from deployments.fine_tuning import ray_trainings
+from deployments.fine_tuning.ray_trainings import RayTrainings
 from deployments.fine_tuning.trainings import TrainingGone
 
 PLAN = TrainingPlan(job_id="ftjob-1", method=Method.SUPERVISED, model="m", training_file="f", folder="d")
@@ -52,18 +54,15 @@ class FakeSupervisors(ModuleType):
 def supervisors(monkeypatch: pytest.MonkeyPatch) -> FakeSupervisors:
     fake = FakeSupervisors()
     monkeypatch.setitem(sys.modules, "deployments.fine_tuning.supervisor", fake)
-    monkeypatch.delitem(sys.modules, "deployments.fine_tuning.ray_trainings", raising=False)
     return fake
 
 
 @pytest.fixture
-def trainings(supervisors: FakeSupervisors) -> Any:
-    from deployments.fine_tuning.ray_trainings import RayTrainings
-
+def trainings(supervisors: FakeSupervisors) -> RayTrainings:
     return RayTrainings()
 
 
-async def test_a_training_is_started_asked_and_paused(trainings: Any, supervisors: FakeSupervisors) -> None:
+async def test_a_training_is_started_asked_and_paused(trainings: RayTrainings, supervisors: FakeSupervisors) -> None:
     await trainings.start(PLAN)
     assert supervisors.started == [PLAN]
     assert await trainings.news("ftjob-1", 1) == [REPORT]
@@ -71,7 +70,7 @@ async def test_a_training_is_started_asked_and_paused(trainings: Any, supervisor
     assert supervisors.asked == [("news", 1), ("pause", None)]
 
 
-async def test_one_that_is_not_there_or_has_died_is_gone(trainings: Any, supervisors: FakeSupervisors) -> None:
+async def test_one_that_is_not_there_or_has_died_is_gone(trainings: RayTrainings, supervisors: FakeSupervisors) -> None:
     with pytest.raises(TrainingGone):
         await trainings.news("ftjob-1", 0)
     await trainings.start(PLAN)
@@ -82,12 +81,11 @@ async def test_one_that_is_not_there_or_has_died_is_gone(trainings: Any, supervi
 
 
 async def test_a_kill_returns_when_the_name_is_free_again(
-    trainings: Any, supervisors: FakeSupervisors, monkeypatch: pytest.MonkeyPatch
+    trainings: RayTrainings, supervisors: FakeSupervisors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    module = sys.modules["deployments.fine_tuning.ray_trainings"]
     killed: list[Any] = []
-    monkeypatch.setattr(module.ray, "kill", killed.append)  # type: ignore[attr-defined]
-    monkeypatch.setattr(module, "POLL_S", 0)
+    monkeypatch.setattr(ray_trainings.ray, "kill", killed.append)
+    monkeypatch.setattr(ray_trainings, "POLL_S", 0)
     await trainings.kill("ftjob-1")
     assert killed == [], "there was none"
     await trainings.start(PLAN)
