@@ -43,7 +43,7 @@ class RayTrainings(Trainings):
                 await asyncio.sleep(POLL_S)
 
 
-# Imported at the first job, in the thread that needs it: a manager without jobs does without, and may lack what it takes.
+# Imported with the first job, in the thread that needs it: a manager without jobs may lack what a training takes.
 
 
 def _start(plan: TrainingPlan) -> None:
