@@ -1,4 +1,7 @@
-"""What a replica of a variant reserves in Ray, and how vLLM is spread over it: Serve and vLLM get the same group."""
+"""What a replica of a variant reserves in Ray, and how vLLM is spread over it: Serve and vLLM get the same group.
+
+And what a training on the same shape reserves.
+"""
 
 from __future__ import annotations
 
@@ -92,3 +95,29 @@ def _on_gpus(shape: GpuShape, settings: VariantSettings) -> Placement:
         pipeline_parallel_size=num_stages,
         backend="ray",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Processes that train together: how many, what each reserves, and how they are placed."""
+
+    count: int
+    resources: Resources
+    strategy: Strategy
+
+    @property
+    def bundles(self) -> tuple[Resources, ...]:
+        """One for each worker."""
+        return (self.resources,) * self.count
+
+
+def workers(settings: VariantSettings, num_cpus: float) -> Workers:
+    """The workers of a training on a variant's shape: one for each GPU, which it has to itself, or one on CPUs.
+
+    A variant that shares its GPUs (`gpu_fraction`, `sleep_group`) does so with engines, not with a training.
+    """
+    shape = GpuShape.parse(settings.shape)
+    if shape.is_cpu:
+        return Workers(1, {"CPU": num_cpus}, "STRICT_PACK")
+    resources = {"GPU": 1.0, "CPU": num_cpus, f"accelerator_type:{shape.type}": TYPE_SHARE}
+    return Workers(shape.count, resources, "STRICT_PACK" if shape.count <= settings.gpus_per_node else "PACK")

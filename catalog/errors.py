@@ -7,22 +7,28 @@ RaymuxError
 │   ├── InvalidGpuPreference    400 invalid_gpu_preference
 │   ├── GpuNotSupported         400 gpu_not_supported_for_model
 │   ├── AdapterRejected         400 adapter_rejected
+│   ├── InvalidTrainingFile     400 invalid_training_file
 │   ├── InvalidApiKey           401 invalid_api_key
 │   ├── InvalidSignature        401 invalid_signature
 │   ├── PermissionDenied        403 permission_denied
 │   ├── ModelNotFound           404 model_not_found
 │   ├── PathNotFound            404 not_found
 │   ├── WarmupNotFound          404 warmup_not_found
+│   ├── FileUnknown             404 file_not_found
+│   ├── JobNotFound             404 job_not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── ModelNotPromoted        409 model_not_promoted
 │   ├── ModelExists             409 model_exists
 │   ├── ModelInUse              409 model_in_use
+│   ├── FileInUse               409 file_in_use
+│   ├── JobStateConflict        409 job_state_conflict
 │   ├── RequestInProgress       409 request_in_progress
 │   ├── PayloadTooLarge         413 payload_too_large
 │   ├── UnsupportedMediaType    415 unsupported_media_type
 │   ├── IdempotencyKeyReused    422 idempotency_key_reused
 │   ├── RateLimitExceeded       429 rate_limit_exceeded
-│   └── QueueFull               429 queue_full
+│   ├── QueueFull               429 queue_full
+│   └── TooManyJobs             429 too_many_jobs
 └── ServiceError                the same request may succeed later (5xx)
     ├── InternalError           500 internal_error
     ├── UpstreamError           502 upstream_error
@@ -125,6 +131,12 @@ class AdapterRejected(RequestError):
     code = "adapter_rejected"
 
 
+class InvalidTrainingFile(RequestError):
+    """A file holds something else than examples; the message says in which lines, and what."""
+
+    code = "invalid_training_file"
+
+
 class InvalidApiKey(RequestError):
     """The request has no API key, or none that is known."""
 
@@ -171,6 +183,20 @@ class WarmupNotFound(RequestError):
     code = "warmup_not_found"
 
 
+class FileUnknown(RequestError):
+    """The caller's tenant has no file with this id."""
+
+    status = 404
+    code = "file_not_found"
+
+
+class JobNotFound(RequestError):
+    """The caller's tenant has no fine-tuning job with this id."""
+
+    status = 404
+    code = "job_not_found"
+
+
 class MethodNotAllowed(RequestError):
     """The endpoint exists, but not for this method."""
 
@@ -197,6 +223,20 @@ class ModelInUse(RequestError):
 
     status = 409
     code = "model_in_use"
+
+
+class FileInUse(RequestError):
+    """A fine-tuning job that has not ended needs the file."""
+
+    status = 409
+    code = "file_in_use"
+
+
+class JobStateConflict(RequestError):
+    """The fine-tuning job is in a state in which this cannot be done to it."""
+
+    status = 409
+    code = "job_state_conflict"
 
 
 class RequestInProgress(RequestError):
@@ -240,6 +280,14 @@ class QueueFull(RequestError):
 
     status = 429
     code = "queue_full"
+    type = "rate_limit_error"
+
+
+class TooManyJobs(RequestError):
+    """The caller's tenant has as many fine-tuning jobs under way, or files, as it may."""
+
+    status = 429
+    code = "too_many_jobs"
     type = "rate_limit_error"
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from catalog.cache import CacheSettings
+from catalog.fine_tuning import FineTuningSettings
 from catalog.keys import ApiKeySettings
 from catalog.limits import LimitSettings
 from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
@@ -36,7 +37,7 @@ class CatalogSettings(Settings):
         default=(), max_length=10_000, description="Models that are started and kept at certain times."
     )
     webhooks: tuple[ReceiverSettings, ...] = Field(
-        default=(), max_length=32, description="Who is told when a model becomes ready, fails or scales to zero."
+        default=(), max_length=32, description="Who is told what becomes of models and of jobs."
     )
     replica_host: Literal["loopback", "node"] = Field(
         default="loopback",
@@ -75,6 +76,11 @@ class CatalogSettings(Settings):
     )
     source_cache: SourceCacheSettings = Field(
         default=SourceCacheSettings(), description="What a node keeps of the files that it has fetched."
+    )
+    fine_tuning: FineTuningSettings | None = Field(
+        default=None,
+        description="Set it (`fine_tuning: {}`) to take training files and fine-tuning jobs (`/v1/files`,"
+        " `/v1/fine_tuning/jobs`).",
     )
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Receivers of raymux's own webhooks: who is told when a model becomes ready, fails or scales to zero."""
+"""Receivers of raymux's own webhooks: who is told what becomes of models and of fine-tuning jobs."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class NoticeType(StrEnum):
     READY = "model.ready"
     FAILED = "model.failed"
     SCALED_TO_ZERO = "model.scaled_to_zero"
+    JOB_SUCCEEDED = "job.succeeded"
+    JOB_FAILED = "job.failed"
 
 
 def _url(url: str) -> str:

@@ -11,6 +11,8 @@ from deployments.gateway.dashboard.events import Events
 from deployments.gateway.dashboard.pages import Pages
 from deployments.gateway.engine_metrics import EngineMetrics
 from deployments.gateway.envelope import Envelope
+from deployments.gateway.files import Files
+from deployments.gateway.fine_tuning import FineTuningJobs
 from deployments.gateway.fleet_metrics import FleetMetrics
 from deployments.gateway.gpus import Gpus
 from deployments.gateway.guard import Guard, GuardedRoute
@@ -34,7 +36,8 @@ def build_gateway_app(services: Services, *, under_serve: bool = False) -> ASGIA
     routes += Operations(services).routes()
     webhooks = Webhooks(fleet, services.webhook_secrets)
     models, gpus = Models(fleet, services.providers), Gpus(fleet)
-    for resource in (models, Warmups(fleet), gpus, webhooks):
+    jobs = FineTuningJobs(fleet, services.departure)
+    for resource in (models, Warmups(fleet), gpus, webhooks, Files(fleet), jobs):
         routes += [*resource.routes("/v1"), *resource.routes("")]
     routes += Older(endpoints, models).routes()
     routes += Events(Board(services, models, gpus), services.departure).routes()

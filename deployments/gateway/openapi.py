@@ -16,6 +16,7 @@ from catalog.warmups import WarmupRequest
 from deployments.gateway.gpus import ValidationRequest
 from deployments.gateway.guard import GuardedRoute
 from router.endpoints import ENDPOINTS
+from router.tuning import JobBody
 
 VERSION = "3.1.0"
 Schema = dict[str, Any]
@@ -29,7 +30,7 @@ class Operation(NamedTuple):
     """What the document says of an endpoint beside what its access implies.
 
     `body` is the schema of the request, `statuses` those of a success, `reply` its schema (None for no JSON), and
-    `refusals` the errors that belong to this endpoint.
+    `refusals` the errors that belong to this endpoint. The body comes as the media type `takes`.
     """
 
     summary: str
@@ -39,6 +40,7 @@ class Operation(NamedTuple):
     refusals: tuple[type[RaymuxError], ...] = ()
     media: str = "application/json"
     has_no_body: bool = False
+    takes: str = "application/json"
 
 
 def _object(required: Schema, **optional: Schema) -> Schema:
@@ -67,6 +69,11 @@ _ACCEPTED = _object({"id": _STRING, "object": {"const": "model"}, "accepted": _S
 _LIST = {"object": {"const": "list"}}
 _NAMED = {"type": ["string", "null"], "minLength": 1, "description": "A model; without it the endpoint's default."}
 _PREFERENCE = {"description": "A GPU shape, a list of shapes in order, or `auto`."}
+_FILE = _object(
+    {"id": _STRING, "object": {"const": "file"}, "bytes": _INTEGER, "filename": _STRING, "purpose": _STRING}
+)
+_JOB = _object({"id": _STRING, "object": {"const": "fine_tuning.job"}, "model": _STRING, "status": _STRING})
+_TUNING = (tree.PermissionDenied, tree.InvalidRequest, tree.StoreUnavailable, tree.ModelLoading)
 _MANAGED = (tree.ModelNotFound, tree.ModelInUse, tree.InvalidRequest, tree.StoreUnavailable, tree.ModelLoading)
 _INFERENCE = (
     tree.ModelNotFound, tree.ModelNotPromoted, tree.RequestInProgress, tree.IdempotencyKeyReused, tree.QueueFull,
@@ -153,6 +160,47 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/webhooks/sent": Operation(
         "Events for receivers", reply=_object({**_LIST, "data": _list_of(_OBJECT)}), refusals=(tree.ModelLoading,)
     ),
+    "GET /v1/files": Operation(
+        "Files of examples", reply=_object({**_LIST, "data": _list_of(_FILE)}), refusals=_TUNING
+    ),
+    "POST /v1/files": Operation(
+        "Upload a file of examples, JSONL", _object({"file": {"type": "string"}, "purpose": {"const": "fine-tune"}}),
+        _FILE, refusals=(tree.InvalidTrainingFile, tree.TooManyJobs, *_TUNING), takes="multipart/form-data",
+    ),
+    "GET /v1/files/{id}": Operation("One file", reply=_FILE, refusals=(tree.FileUnknown, *_TUNING)),
+    "GET /v1/files/{id}/content": Operation(
+        "A file's bytes", media="application/octet-stream", refusals=(tree.FileUnknown, *_TUNING)
+    ),
+    "DELETE /v1/files/{id}": Operation(
+        "Delete a file", reply=_object({"id": _STRING, "deleted": _BOOLEAN}),
+        refusals=(tree.FileUnknown, tree.FileInUse, *_TUNING),
+    ),
+    "GET /v1/fine_tuning/jobs": Operation(
+        "Fine-tuning jobs", reply=_object({**_LIST, "data": _list_of(_JOB)}), refusals=_TUNING
+    ),
+    "POST /v1/fine_tuning/jobs": Operation(
+        "Have a model learn from examples", _body_of(JobBody), _JOB,
+        refusals=(
+            tree.ModelNotFound, tree.GpuNotSupported, tree.FileUnknown, tree.ModelExists, tree.TooManyJobs, *_TUNING,
+        ),
+    ),
+    "GET /v1/fine_tuning/jobs/{id}": Operation("One job", reply=_JOB, refusals=(tree.JobNotFound, *_TUNING)),
+    "GET /v1/fine_tuning/jobs/{id}/events": Operation(
+        "What has happened to a job; with `stream=true` as Server-Sent Events",
+        reply=_object({**_LIST, "data": _list_of(_OBJECT)}), refusals=(tree.JobNotFound, *_TUNING),
+    ),
+    "GET /v1/fine_tuning/jobs/{id}/checkpoints": Operation(
+        "A job's checkpoints", reply=_object({**_LIST, "data": _list_of(_OBJECT)}),
+        refusals=(tree.JobNotFound, *_TUNING),
+    ),
+    **{
+        f"POST /v1/fine_tuning/jobs/{{id}}/{verb}": Operation(
+            summary, None, _JOB, refusals=(tree.JobNotFound, tree.JobStateConflict, *_TUNING), has_no_body=True
+        )
+        for verb, summary in {
+            "cancel": "End a job", "pause": "Have a job rest", "resume": "Have a job go on",
+        }.items()
+    },
     "GET /v1/events": Operation(
         "The fleet's state, and what changes of it, for as long as the client stays", media="text/event-stream"
     ),
@@ -245,7 +293,7 @@ def _described(operation: Operation, method: str, path: str, route: GuardedRoute
             {"name": name, "in": "path", "required": True, "schema": {**_STRING, "minLength": 1}} for name in names
         ]
     if operation.body is not None:
-        described["requestBody"] = {"required": True, "content": {"application/json": {"schema": operation.body}}}
+        described["requestBody"] = {"required": True, "content": {operation.takes: {"schema": operation.body}}}
     if route.access in (Access.KEY, Access.ADMIN):
         described["security"] = [{"key": []}]
     return described

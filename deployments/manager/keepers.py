@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-from autoscaling.choice import Choice, Option, choose, relief
+from autoscaling.choice import Choice, Option, Reason, choose, relief
 from autoscaling.cluster import Cluster, Footing
 from autoscaling.placement import place
 from catalog.catalog import AdapterSpec, Catalog, Target, VariantSpec
@@ -30,11 +30,17 @@ class Keepers:
     """One keeper per variant. `look` gives the cluster.
 
     `on_change` is told of whatever changes in a keeper: its variant's key, and whether that is the variant's state.
+    `on_occupied` is told of a variant that is started although others hold its place.
     """
 
     def __init__(
-        self, control: ServeControl, look: Callable[[], Awaitable[Cluster]], on_change: Callable[[str, bool], None]
+        self,
+        control: ServeControl,
+        look: Callable[[], Awaitable[Cluster]],
+        on_change: Callable[[str, bool], None],
+        on_occupied: Callable[[VariantSpec], None] = lambda _: None,
     ) -> None:
+        self._on_occupied = on_occupied
         self._control = control
         self._look = look
         self._on_change = on_change
@@ -150,6 +156,8 @@ class Keepers:
         choice = await self.choose(variants, in_order=in_order)
         keeper = self.find(choice.key)
         keeper.note_choice(choice.reason)
+        if choice.reason is Reason.OCCUPIED:
+            self._on_occupied(keeper.spec)
         replica = await (keeper.ensure_ready() if adapter is None else keeper.ensure_adapter(adapter))
         return Placed(replica, choice.reason)
 

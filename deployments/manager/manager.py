@@ -8,15 +8,22 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import serve
 from ray.exceptions import RayError
 
 from autoscaling.choice import Choice
 from autoscaling.cluster import Cluster
-from catalog.catalog import AdapterSpec, Catalog, Target
-from catalog.errors import InvalidRequest, ModelInUse, ModelLoading, ModelNotFound, RaymuxError
+from catalog.catalog import AdapterSpec, Catalog, Target, VariantSpec
+from catalog.errors import (
+    InvalidRequest,
+    ModelInUse,
+    ModelLoading,
+    ModelNotFound,
+    PermissionDenied,
+    RaymuxError,
+)
 from catalog.loading import MODEL_MANAGER, ConfigError, parse, unpacked
 from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
@@ -47,6 +54,9 @@ from deployments.preload.keeper import PoolKeeper
 from router.outlook import SentPrompt
 from router.webhooks import Event
 
+if TYPE_CHECKING:
+    from deployments.fine_tuning.facade import FineTuning
+
 logger = logging.getLogger("ray.serve")
 
 WATCH_TIMEOUT_S = 10.0
@@ -74,7 +84,8 @@ class ModelManager:
         self._changes = Changes()
         self._has_heard = asyncio.Event()
         self._control = ServeControl()
-        self._keepers = Keepers(self._control, self._look, self._changes.note)
+        self._keepers = Keepers(self._control, self._look, self._changes.note, self._make_room)
+        self._fine_tuning: FineTuning | None = None
         self._pool = PoolKeeper()
         self._metrics = ManagerMetrics()
         self._gossip = Gossip()
@@ -117,6 +128,8 @@ class ModelManager:
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:
             await self._restore()
+        await self._follow_fine_tuning(settings)
+        if is_first:
             house = self._housekeeping
             for work in (
                 self._hear_replicas, house.run, house.follow_decisions, self._inbox.run, self._notices.run,
@@ -142,6 +155,25 @@ class ModelManager:
             if (target := self._catalog.find(name) if self._catalog else None) is not None:
                 self._keepers.stop(target)
         self._changes.note_all()
+
+    async def _follow_fine_tuning(self, settings: CatalogSettings) -> None:
+        if self._fine_tuning is None and settings.fine_tuning is not None:
+            # Imported where it is wanted, since it is not needed to serve.
+            from deployments.fine_tuning.facade import FineTuning
+
+            tuning = FineTuning(self._store, self._notices.tell, self._known_catalog, self._look, self._serve_result)
+            await tuning.restore()
+            self._fine_tuning = tuning
+            self._background.start(tuning.run())
+        if self._fine_tuning is not None:
+            self._fine_tuning.follow(settings.fine_tuning)
+
+    async def _serve_result(self, fields: dict[str, Any], root: str) -> None:
+        await self._take_over(await self._registry.add(fields, root))
+
+    def _make_room(self, spec: VariantSpec) -> None:
+        if self._fine_tuning is not None:
+            self._fine_tuning.make_room(spec)
 
     def _known_catalog(self) -> Catalog:
         assert self._catalog is not None
@@ -195,8 +227,9 @@ class ModelManager:
         total = self._counts.total()
         if total is None:
             return None
+        further = [self._fine_tuning.metrics()] if self._fine_tuning is not None else []
         # In a thread: after a thousand models it takes half a second.
-        return await asyncio.to_thread(exposition, merged([total, self._metrics.snapshot()]))
+        return await asyncio.to_thread(exposition, merged([total, self._metrics.snapshot(), *further]))
 
     @returns_errors
     async def ensure(
@@ -298,6 +331,13 @@ class ModelManager:
     async def events(self, *, are_sent: bool = False) -> Sequence[Entry]:
         """The last events of webhooks, those that were taken or those for receivers, newest first."""
         return (self._notices if are_sent else self._inbox).entries(MAX_EVENTS_SHOWN)
+
+    @returns_errors
+    async def fine_tuning(self, verb: str, *arguments: Any) -> Any:
+        """What gateways ask of fine-tuning files and jobs: a verb of FineTuning, and its arguments."""
+        if self._fine_tuning is None:
+            raise PermissionDenied("This service takes no fine-tuning jobs.")
+        return await self._fine_tuning.call(verb, *arguments)
 
     def _require_unused(self, target: Target) -> None:
         if self._warmups.keeps(target.name):

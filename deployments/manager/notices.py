@@ -57,6 +57,10 @@ class Notices:
         """Tell these from now on."""
         self._outbox.follow(receivers)
 
+    async def tell(self, events: Iterable[Outgoing], *records: Record) -> None:
+        """Have receivers told of further events, and write records with them: all or, with StoreUnavailable, none."""
+        await self._outbox.take(events, *records)
+
     def entries(self, most: int | None = None) -> list[OutboxEntry]:
         """What receivers were told or are still to be told, newest first."""
         return self._outbox.entries(most)

@@ -45,17 +45,18 @@ class Registry:
             self._configured = settings
             return Catalog(merged)
 
-    async def add(self, fields: Mapping[str, Any]) -> Catalog:
+    async def add(self, fields: Mapping[str, Any], *roots: str) -> Catalog:
         """The catalog with one more model, adapter or checkpoint. The same entry a second time changes nothing.
 
-        An adapter that is elsewhere is fetched, so that one that cannot be served is refused; a model's weights, which
-        may take long, are checked by the node that will run it. Raises InvalidRequest, PermissionDenied, ModelExists,
-        ModelFailed when an adapter cannot be fetched just now, or StoreUnavailable.
+        Its files lie in one of the configuration's `runtime_sources`, or of the folders `roots`. An adapter that is
+        elsewhere is fetched, so that one that cannot be served is refused; a model's weights, which may take long, are
+        checked by the node that will run it. Raises InvalidRequest, PermissionDenied, ModelExists, ModelFailed when an
+        adapter cannot be fetched just now, or StoreUnavailable.
         """
         entry = parse_entry(fields)
         if self._with(entry) is not None:
             # Before its turn: a download must not keep other changes waiting.
-            await self._require_servable(entry)
+            await self._require_servable(entry, roots)
         async with self._changing:
             merged = self._with(entry)
             if merged is None:
@@ -77,10 +78,10 @@ class Registry:
         except ValueError as error:
             raise InvalidRequest(f"{entry.name} cannot be registered: {error}", param="name") from None
 
-    async def _require_servable(self, entry: Entry) -> None:
+    async def _require_servable(self, entry: Entry, roots: tuple[str, ...]) -> None:
         configured = self._require_configured()
         if not is_remote(entry.source):
-            await asyncio.to_thread(_require_servable, entry, configured.runtime_sources)
+            await asyncio.to_thread(_require_servable, entry, (*configured.runtime_sources, *roots))
         elif not is_within_places(entry.source, configured.runtime_sources):
             raise _denied(configured.runtime_sources)
         elif _is_adapter(entry):

@@ -22,6 +22,9 @@ class Kind(StrEnum):
     EVENT = "event"
     NOTICE = "notice"
     STANDING = "standing"
+    FILE = "file"
+    JOB = "job"
+    JOB_EVENT = "job_event"
 
 
 class Record(NamedTuple):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -49,6 +50,15 @@ class Api:
     def delete(self, path: str) -> Body:
         return self._call("DELETE", path, None, {})
 
+    def upload(self, path: str, file: Path, **fields: str) -> Body:
+        """Send a file, and fields beside it, as a form."""
+        try:
+            with file.open("rb") as content, self._told():
+                reply = self._client.post(path, files={"file": (file.name, content)}, data=fields)
+        except OSError:
+            raise CliError(f"{file} cannot be read.", ExitCode.USAGE) from None
+        return self._object(reply)
+
     def starting(self, model: str | None, waited_s: float) -> ColdStart | None:
         """How far the start of a model is; None when it does not start. Raises what goes wrong."""
         description = self._client.get(f"/v1{model_path(model)}", timeout=LOOK_TIMEOUT_S).json() if model else None
@@ -86,6 +96,9 @@ class Api:
     ) -> Body:
         with self._told():
             reply = self._client.request(method, path, json=body, params=query or None, headers=headers)
+        return self._object(reply)
+
+    def _object(self, reply: httpx.Response) -> Body:
         if reply.is_error:
             raise self._refusal(reply)
         try:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from raymux.cli.commands import cluster, config, inference, keys, models, processes, profiles, services
+from raymux.cli.commands import cluster, config, inference, keys, models, processes, profiles, services, tune
 from raymux.cli.errors import CliError, ExitCode
 
 
@@ -26,6 +26,7 @@ def build_app() -> typer.Typer:
     app.add_typer(models.app, name="models")
     cluster.add_to(app)
     app.add_typer(services.app, name="service")
+    app.add_typer(tune.app, name="tune")
     app.add_typer(keys.app, name="keys")
     config.add_to(app)
     processes.add_to(app)

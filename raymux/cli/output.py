@@ -86,3 +86,42 @@ class Waiting:
             self._status.start()
         else:
             self._status.update(line)
+
+
+class Progress:
+    """Shows on stderr how far something is: a bar on a terminal, else only what is said."""
+
+    def __init__(self, *, is_shown: bool = True) -> None:
+        self._is_shown = is_shown
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        if self._is_shown and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bar
+
+            text = TextColumn("{task.description}", markup=False)
+            self._bar = Bar(BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), text, console=Console(stderr=True))
+            self._task = self._bar.add_task("", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, done: int, total: int | None, line: str) -> None:
+        """So much of the whole is done."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total, description=line)
+
+    def say(self, line: str) -> None:
+        """Say something beside it."""
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False)
+        elif self._is_shown:
+            print(line, file=sys.stderr, flush=True)

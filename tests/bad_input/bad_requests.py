@@ -188,4 +188,59 @@ PATHS = [
     Bad("POST to a GET path", "method_not_allowed", "/v1/status", {}, status=405),
     Bad("TRACE", "method_not_allowed", "/v1/models", status=405, method="TRACE"),
 ]
-REQUESTS = [*NAMES, *FIELDS, *BODIES, *PATHS]
+BOUNDARY = "Boundary"
+JOBS = "/v1/fine_tuning/jobs"
+
+
+def upload(name: str, content: bytes, code: str = "invalid_training_file", purpose: str = "fine-tune") -> Bad:
+    """A file of examples in a form."""
+    parts = [
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\n{purpose}\r\n'.encode(),
+        f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{CANARY}"\r\n\r\n'.encode(),
+        content,
+        f"\r\n--{BOUNDARY}--\r\n".encode(),
+    ]
+    headers = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+    return Bad(name, code, "/v1/files", b"".join(parts), headers)
+
+
+def job(name: str, code: str = "invalid_request", status: int = 400, **fields: Any) -> Bad:
+    return Bad(name, code, JOBS, {"model": CHAT, "training_file": CANARY, **fields}, status=status)
+
+
+TUNING = [
+    upload("file that is empty", b""),
+    upload("file of broken JSON", b'{"prompt": "Canary7391"'),
+    upload("file that is not UTF-8", b"\xff\xfe"),
+    upload("file with a line that is an array", b'["Canary7391"]'),
+    upload("file with an unknown field", b'{"prompt": "a", "completion": "b", "Canary7391": 1}'),
+    upload("file with roles out of order", b'{"messages": [{"role": "assistant", "content": "Canary7391"}]}'),
+    upload("file with an unknown role", b'{"messages": [{"role": "Canary7391", "content": "a"}]}'),
+    upload("file with an empty answer", b'{"prompt": "Canary7391", "completion": " "}'),
+    upload(
+        "file of two forms",
+        b'{"prompt": "a", "completion": "b"}\n{"messages": [{"role": "user", "content": "a"},'
+        b' {"role": "assistant", "content": "Canary7391"}]}',
+    ),
+    upload("file nested deeply", b'{"prompt": ' + b"[" * 100_000),
+    upload("file for another purpose", b"{}", "invalid_request", purpose=CANARY),
+    Bad("file as JSON", "unsupported_media_type", "/v1/files", {"file": CANARY}, status=415),
+    Bad("unknown file", "file_not_found", f"/v1/files/{CANARY}", status=404, method="GET"),
+    Bad("unknown file's bytes", "file_not_found", f"/v1/files/{CANARY}/content", status=404, method="GET"),
+    Bad("DELETE of an unknown file", "file_not_found", f"/v1/files/{CANARY}", status=404, method="DELETE"),
+    Bad("unknown job", "job_not_found", f"{JOBS}/{CANARY}", status=404, method="GET"),
+    Bad("events of an unknown job", "job_not_found", f"{JOBS}/{CANARY}/events?stream=true", status=404, method="GET"),
+    Bad("cancel of an unknown job", "job_not_found", f"{JOBS}/{CANARY}/cancel", status=404),
+    job("job on an unknown file", "file_not_found", 404),
+    job("job on an unknown model", "model_not_found", 404, model=CANARY),
+    job("job on an embedder", model=EMBEDDER),
+    job("job on an adapter", model=OTHER_BASE),
+    job("job of no epochs", hyperparameters={"n_epochs": 0}),
+    job("job of a rank that is not served", hyperparameters={"lora_rank": 512}),
+    job("job with an unknown hyperparameter", hyperparameters={CANARY: 1}),
+    job("job of an unknown method", method={"type": CANARY}),
+    job("job with a path as suffix", suffix=f"../{CANARY}"),
+    job("job on a GPU that it may not have", "gpu_not_supported_for_model", gpu_preference="H100"),
+]
+
+REQUESTS = [*NAMES, *FIELDS, *BODIES, *PATHS, *TUNING]

@@ -13,11 +13,13 @@ from catalog.errors import RaymuxError
 from catalog.keys import Caller
 from catalog.replicas import ReplicaReport, ReplicaState, VariantStatus
 from deployments.background import Background
+from deployments.gateway.dashboard.job_curves import job_curves
 from deployments.gateway.dashboard.rates import TokenRates
 from deployments.gateway.gpus import Gpus, count_gpus
 from deployments.gateway.models import Models
 from deployments.gateway.services import Services
 from deployments.gateway.status import replica_entry, variant_entry
+from deployments.gateway.tuning_line import TuningLine
 
 logger = logging.getLogger("ray.serve")
 
@@ -28,17 +30,22 @@ CLUSTER_TIMEOUT_S = 5.0
 
 
 class Entry(NamedTuple):
-    """A thing on the board. Who may not use its `model` does not see it; everybody sees one that has none."""
+    """A thing on the board, for those who may use its `model` and are of its `tenant`; None is for everybody."""
 
     model: str | None
     fields: dict[str, Any]
+    tenant: str | None = None
+
+    def is_for(self, caller: Caller) -> bool:
+        """Whether a caller sees it."""
+        return self.tenant in (None, caller.tenant) and (self.model is None or caller.may_use(self.model))
 
 
 Section = dict[str, Entry]
 
 
 class Board:
-    """Models by name, variants by key and GPUs by type; looked at anew only while somebody asks.
+    """Models by name, variants by key, GPUs by type and jobs by id; looked at anew only while somebody asks.
 
     Of what `/v1/models`, `/v1/status` and `/v1/gpus` tell, with ages as the times (seconds since the epoch) from which
     they count, so that an entry does not change with each second.
@@ -49,13 +56,14 @@ class Board:
         self._admission = services.admission
         self._models = models
         self._gpus = gpus
+        self._line = TuningLine(services.fleet)
         self._clock = clock
         self._rates = TokenRates()
         self._background = Background()
         self._made_at_s = self._looked_at_s = float("-inf")
         self._models_made_of: object = None
         self._variants_made_of: dict[str, object] = {}
-        self._sections: dict[str, Section] = {"models": {}, "variants": {}, "gpus": {}}
+        self._sections: dict[str, Section] = {"models": {}, "variants": {}, "gpus": {}, "jobs": {}}
 
     @property
     def now_s(self) -> float:
@@ -68,6 +76,8 @@ class Board:
         if now_s - self._looked_at_s >= CLUSTER_INTERVAL_S:
             self._looked_at_s = now_s
             self._background.start(self._look())
+            if catalog.settings.fine_tuning is not None:
+                self._background.start(self._look_at_jobs())
         if now_s - self._made_at_s >= MAX_AGE_S:
             self._made_at_s = now_s
             self._describe_models(catalog)
@@ -120,6 +130,16 @@ class Board:
             return
         self._put("gpus", {type: Entry(None, fields) for type, fields in counts.items()})
 
+    async def _look_at_jobs(self) -> None:
+        """The fine-tuning jobs, as far as the manager tells just now; else what was seen last stays."""
+        try:
+            async with asyncio.timeout(CLUSTER_TIMEOUT_S):
+                found = await job_curves(self._line)
+        except (RaymuxError, TimeoutError) as error:
+            logger.warning("the dashboard does not learn how jobs fare: %s", type(error).__name__)
+            return
+        self._put("jobs", {job.id: Entry(job.request.model, fields, job.request.tenant) for job, fields in found})
+
     def _put(self, section: str, fresh: Section) -> None:
         """Keep the entries that are as they were."""
         known = self._sections[section]
@@ -155,7 +175,7 @@ class View:
 
     def _new(self, entries: Section, seen: Section) -> Iterator[tuple[str, Entry]]:
         for key, entry in entries.items():
-            if seen.get(key) is not entry and (entry.model is None or self._caller.may_use(entry.model)):
+            if seen.get(key) is not entry and entry.is_for(self._caller):
                 yield key, entry
 
 

@@ -1,8 +1,8 @@
 """`GET /v1/events`: the state of the fleet as a stream of Server-Sent Events, for as long as somebody looks.
 
 The first event, `snapshot`, has everything that the caller may see; each `update` has what has changed since, at most
-once a second. Both hold `now_s`, the gateway's time, and sections (`models`, `variants`, `gpus`) of entries by their
-keys; null for an entry that is gone.
+once a second. Both hold `now_s`, the gateway's time, and sections (`models`, `variants`, `gpus`, `jobs`) of entries by
+their keys; null for an entry that is gone.
 """
 
 from __future__ import annotations

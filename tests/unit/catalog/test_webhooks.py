@@ -91,7 +91,7 @@ def test_what_cannot_be_is_refused(url: str, allow_private: bool) -> None:
         {"secret_env": "RAYMUX_WEBHOOK_SECRETS"},
         {"secret": "x"},
         {"events": []},
-        {"events": ["job.succeeded"]},
+        {"events": ["job.started"]},
         {"timeout_s": 0},
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from deployments.fine_tuning.metrics import TuningMetrics
 from deployments.gateway.metrics import GatewayMetrics
 from deployments.manager.metrics import ManagerMetrics
 from deployments.metric_families import snapshot
@@ -18,7 +19,8 @@ def test_the_reference_lists_the_metrics_that_exist() -> None:
         for names, kind in re.findall(r"^\| (`.*?`) \| (counter|gauge|histogram) \|", PAGE.read_text(), re.MULTILINE)
         for name in re.findall(r"`(\w+)`", names)
     }
-    families = (snapshot(GatewayMetrics().registry) | ManagerMetrics().snapshot()).values()
+    of_manager = ManagerMetrics().snapshot() | TuningMetrics().snapshot(())
+    families = (snapshot(GatewayMetrics().registry) | of_manager).values()
     assert listed == {
         (f"{family.name}_total" if family.type == "counter" else family.name, family.type) for family in families
     }

@@ -7,7 +7,7 @@ const SILENT_AFTER_MS = 40_000;
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
 
-export const fleet = { caller: null, models: {}, variants: {}, gpus: {}, isKnown: false };
+export const fleet = { caller: null, models: {}, variants: {}, gpus: {}, jobs: {}, isKnown: false };
 
 let serverAheadS = 0;
 
@@ -76,7 +76,7 @@ export class Live {
 }
 
 function forget() {
-  Object.assign(fleet, { caller: null, models: {}, variants: {}, gpus: {}, isKnown: false });
+  Object.assign(fleet, { caller: null, models: {}, variants: {}, gpus: {}, jobs: {}, isKnown: false });
 }
 
 function take(event, told) {
@@ -86,7 +86,7 @@ function take(event, told) {
     fleet.caller = told.caller;
     fleet.isKnown = true;
   }
-  for (const section of ["models", "variants", "gpus"]) {
+  for (const section of ["models", "variants", "gpus", "jobs"]) {
     for (const [key, entry] of Object.entries(told[section] ?? {})) {
       if (entry === null) delete fleet[section][key];
       else fleet[section][key] = entry;

@@ -4,6 +4,7 @@ import { Refusal, actions, inWords, key } from "./api.js";
 import { showGpus, showNodes } from "./cluster.js";
 import { showDecisions } from "./decisions.js";
 import { byId, el, setAttribute, setText } from "./dom.js";
+import { showJobs } from "./jobs.js";
 import { Live, fleet } from "./live.js";
 import { ModelTable } from "./models.js";
 import { showOverview } from "./overview.js";
@@ -23,6 +24,7 @@ function show() {
   table.show();
   playground.show();
   showStarts(byId("start-list"));
+  showJobs(byId("jobs"), byId("job-list"));
   showDecisions(byId("decision-list"));
   showGpus(byId("gpu-list"));
   showNodes(byId("node-list"));

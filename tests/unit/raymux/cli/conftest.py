@@ -37,7 +37,9 @@ class FakeServer:
 
     def answer(self, request: httpx.Request) -> httpx.Response:
         what = f"{request.method} {request.url.raw_path.decode()}"
-        self.asked.append((what, json.loads(request.content) if request.content else None))
+        is_form = request.headers.get("content-type", "").startswith("multipart/")
+        body = request.read()
+        self.asked.append((what, body if is_form else json.loads(body) if body else None))
         self.headers.append(request.headers)
         replies = self.replies.get(what)
         if not replies:

@@ -60,6 +60,14 @@ def test_the_official_calls_work_untouched(stub: Stub, client: InferenceClient) 
     assert (model.id, model.to_dict()["state"]) == ("m", "cold")
 
 
+def test_files_and_fine_tuning_jobs_are_the_official_ones(stub: Stub, client: InferenceClient) -> None:
+    stub.on("GET /files", {"object": "list", "data": [{"id": "file-1", "object": "file"}], "has_more": False})
+    stub.on("GET /fine_tuning/jobs/ftjob-1", {"id": "ftjob-1", "status": "running", "raymux": {"step": 3}})
+    assert [file.id for file in client.files.list()] == ["file-1"]
+    job = client.fine_tuning.jobs.retrieve("ftjob-1")
+    assert (job.status, job.to_dict()["raymux"]) == ("running", {"step": 3})
+
+
 def test_nothing_that_is_meant_for_openai_is_sent(stub: Stub, client: InferenceClient) -> None:
     stub.on("POST /chat/completions", completion("hi"))
     client.chat("hi")

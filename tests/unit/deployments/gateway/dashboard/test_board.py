@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from autoscaling.cluster import Cluster, Node
 from catalog.errors import ModelLoading
+from catalog.jobs import Curve
 from catalog.keys import ANYBODY, Caller
 from catalog.replicas import ReplicaState, StartStep, VariantState
 from deployments.gateway.dashboard.board import CLUSTER_INTERVAL_S, MAX_AGE_S, Board, View
 from deployments.gateway.gpus import Gpus
 from deployments.gateway.models import Models
-from tests.unit.builders import CHAT, EMBEDDER, HELD_CHECKPOINT, Clock, report, settle, status
+from tests.unit.builders import CHAT, EMBEDDER, HELD_CHECKPOINT, Clock, catalog_settings, report, settle, status
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest
+from tests.unit.deployments.gateway.test_fine_tuning import job
 
 CPU = f"{CHAT}@CPU"
 
@@ -29,6 +32,29 @@ def board(gateway: GatewayUnderTest, clock: Clock) -> Board:
     gateway.manager.answers["cluster"] = Cluster((Node({"GPU": 8, "accelerator_type:H100": 1}, {"GPU": 3}),))
     models, gpus = Models(gateway.fleet, gateway.providers), Gpus(gateway.fleet)
     return Board(gateway.services, models, gpus, clock)
+
+
+async def test_jobs_are_shown_to_their_tenant_and_asked_for_while_somebody_looks(
+    gateway: GatewayUnderTest, board: Board, clock: Clock
+) -> None:
+    points = ((1, 0.5, None), (2, 0.25, 0.4))
+    theirs = job(id="ftjob-2", request=replace(job().request, tenant="other"))
+    gateway.manager.answers["fine_tuning"] = [Curve(job(), points), Curve(theirs, ())]
+    gateway.manager.configure(catalog_settings(fine_tuning={}))
+    await gateway.publish()
+    assert not any(call[0] == "fine_tuning" for call in gateway.manager.calls)
+    view = View(board, ANYBODY)
+    view.changes()
+    await settle()
+    shown = view.changes()["jobs"]
+    assert shown.keys() == {"ftjob-1"}
+    assert shown["ftjob-1"]["curve"] == [[1, 0.5, None], [2, 0.25, 0.4]]  # type: ignore[index]
+    assert "/secret" not in str(shown)
+    assert View(board, Caller(tenant="other")).changes()["jobs"].keys() == {"ftjob-2"}
+    later(clock, CLUSTER_INTERVAL_S)
+    view.changes()
+    await settle()
+    assert "jobs" not in view.changes(), "nothing has changed"
 
 
 def later(clock: Clock, seconds: float = MAX_AGE_S) -> None:

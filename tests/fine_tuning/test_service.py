@@ -1,0 +1,140 @@
+"""The official client against `make serve`'s configuration: from examples to an adapter that answers in their way."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests.engine.chats import ask
+from tests.engine_server import CHAT, FORMAL, PIRATE
+from tests.server import RunningServer, user_config
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+JOB_TIMEOUT_S = 600
+GONE_TIMEOUT_S = 20
+ENDED = ("succeeded", "failed", "cancelled")
+ENDING = " Aye aye, captain!"
+WORDS = ["red", "blue", "green", "yellow", "black", "white", "brown", "grey", "pink", "orange"]
+PROMPTS = [
+    f"Tell me about {word} {thing}." for word in WORDS for thing in ("ships", "birds", "trees", "stones", "fish")
+]
+HELD_OUT = "Tell me about purple ships."
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server whose files and results are the test's own."""
+    folder = tmp_path_factory.mktemp("fine-tuning")
+
+    def change(document: dict[str, Any]) -> None:
+        settings = user_config(document, "ModelManager")["fine_tuning"]
+        settings |= {"files": str(folder / "files"), "results": str(folder / "jobs")}
+
+    with RunningServer(change=change) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", timeout=300)
+
+
+@pytest.fixture(scope="module")
+def http(server: RunningServer) -> Iterator[httpx.Client]:
+    with server.client() as opened:
+        yield opened
+
+
+def upload(client: openai.OpenAI, examples: list[dict[str, Any]]) -> str:
+    content = "\n".join(json.dumps(each) for each in examples).encode()
+    return client.files.create(file=("examples.jsonl", io.BytesIO(content)), purpose="fine-tune").id
+
+
+def examples(num: int = 50) -> list[dict[str, Any]]:
+    return [
+        {"messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": f"I like it.{ENDING}"}]}
+        for prompt in PROMPTS[:num]
+    ]
+
+
+def until(client: openai.OpenAI, id: str, *statuses: str, timeout_s: float = JOB_TIMEOUT_S) -> Any:
+    """The job once it has one of these statuses."""
+    deadline_s = time.monotonic() + timeout_s
+    while (job := client.fine_tuning.jobs.retrieve(id)).status not in statuses:
+        assert job.status not in ENDED, job.error
+        assert time.monotonic() < deadline_s, f"{job.status}: {job.to_dict()['raymux']}"
+        time.sleep(1)
+    return job
+
+
+def test_a_supervised_job_makes_an_adapter_that_is_called_by_name(client: openai.OpenAI, http: httpx.Client) -> None:
+    before = {model: ask(http, model, HELD_OUT) for model in (CHAT, PIRATE, FORMAL)}
+    job = client.fine_tuning.jobs.create(
+        model=CHAT,
+        training_file=upload(client, examples()),
+        suffix="captain",
+        seed=1,
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 10, "batch_size": 8}}},
+    )
+    job = until(client, job.id, "succeeded")
+    assert job.fine_tuned_model == f"peft:{CHAT}:captain"
+    assert job.trained_tokens
+    assert ENDING.strip() in ask(http, job.fine_tuned_model, HELD_OUT)
+    assert {model: ask(http, model, HELD_OUT) for model in (CHAT, PIRATE, FORMAL)} == before
+    made = list(client.fine_tuning.jobs.checkpoints.list(job.id))
+    assert made
+    assert ask(http, made[0].fine_tuned_model_checkpoint, HELD_OUT)
+    metrics = [each for each in client.fine_tuning.jobs.list_events(job.id, limit=100) if each.type == "metrics"]
+    assert metrics
+
+
+def test_a_job_is_paused_resumed_and_cancelled_while_it_runs(client: openai.OpenAI) -> None:
+    job = client.fine_tuning.jobs.create(
+        model=CHAT,
+        training_file=upload(client, examples()),
+        seed=2,
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 100, "batch_size": 1}}},
+    )
+    until(client, job.id, "running")
+    client.fine_tuning.jobs.pause(job.id)
+    until(client, job.id, "paused", timeout_s=120)
+    client.fine_tuning.jobs.resume(job.id)
+    until(client, job.id, "running", timeout_s=120)
+    assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+    with pytest.raises(openai.ConflictError):
+        client.fine_tuning.jobs.cancel(job.id)
+    # The next one gets the place.
+    following = client.fine_tuning.jobs.create(model=CHAT, training_file=job.training_file, seed=3)
+    until(client, following.id, "running", "succeeded", timeout_s=60 + GONE_TIMEOUT_S)
+    if client.fine_tuning.jobs.retrieve(following.id).status == "running":
+        client.fine_tuning.jobs.cancel(following.id)
+
+
+def test_examples_over_the_context_fail_their_job_by_the_line(client: openai.OpenAI) -> None:
+    long = {"prompt": "a", "completion": "word " * 5_000}
+    file = upload(client, [{"prompt": "a", "completion": "b"}, long])
+    job = client.fine_tuning.jobs.create(model=CHAT, training_file=file)
+    deadline_s = time.monotonic() + 120
+    while (found := client.fine_tuning.jobs.retrieve(job.id)).status != "failed":
+        assert time.monotonic() < deadline_s, found.status
+        time.sleep(1)
+    assert found.error is not None
+    assert (found.error.code, found.error.param) == ("context_length_exceeded", "training_file")
+    assert "line 2 has " in (found.error.message or "")
+
+
+def test_a_job_s_events_are_streamed_to_their_end(http: httpx.Client, client: openai.OpenAI) -> None:
+    file = upload(client, [{"prompt": "a", "completion": "word " * 5_000}])
+    job = client.fine_tuning.jobs.create(model=CHAT, training_file=file)
+    with http.stream("GET", f"/v1/fine_tuning/jobs/{job.id}/events?stream=true", timeout=120) as reply:
+        lines = [line for line in reply.iter_lines() if line.startswith("data: ")]
+    assert lines[-1] == "data: [DONE]"
+    assert any("failed" in line for line in lines)

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from catalog.jobs import Form
+from catalog.sources import PROJECT
+from deployments.fine_tuning.token_check import MAX_PROBLEMS, count_tokens
+
+MODEL = str(PROJECT / "models" / "demo-chat")
+USER = {"role": "user", "content": "Hello"}
+
+
+def answer(num_words: int) -> dict[str, str]:
+    return {"role": "assistant", "content": "word " * num_words}
+
+
+def file(folder: Path, name: str, *examples: Any) -> str:
+    path = folder / name
+    path.write_text("\n".join(json.dumps(each) for each in examples))
+    return str(path)
+
+
+def test_examples_that_fit_are_counted_against_the_context(tmp_path: Path) -> None:
+    chat = file(tmp_path, "a", {"messages": [USER, answer(5)]})
+    assert count_tokens(MODEL, 512, [(chat, Form.CHAT)]) == (512, (), False)
+    from_the_model = count_tokens(MODEL, None, [(chat, Form.CHAT)]).max_tokens
+    assert (
+        from_the_model == json.loads((PROJECT / "models/demo-chat/config.json").read_text())["max_position_embeddings"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "example"),
+    [
+        (Form.CHAT, {"messages": [USER, answer(100)]}),
+        (Form.COMPLETION, {"prompt": "a", "completion": "word " * 100}),
+        (Form.PREFERENCE, {
+            "input": {"messages": [USER]}, "preferred_output": [answer(1)], "non_preferred_output": [answer(100)],
+        }),
+    ],
+)  # fmt: skip
+def test_a_line_that_is_too_long_is_told_in_each_form(tmp_path: Path, form: Form, example: Any) -> None:
+    short = {
+        Form.CHAT: {"messages": [USER, answer(1)]}, Form.COMPLETION: {"prompt": "a", "completion": "b"},
+        Form.PREFERENCE: {
+            "input": {"messages": [USER]}, "preferred_output": [answer(1)], "non_preferred_output": [answer(2)],
+        },
+    }[form]  # fmt: skip
+    good, bad = file(tmp_path, "a", short), file(tmp_path, "b", short, example, short)
+    counted = count_tokens(MODEL, 64, [(good, form), (bad, form)])
+    ((index, problem),) = counted.problems
+    assert (index, counted.is_too_long) == (1, True)
+    assert problem.startswith("line 2 has ")
+    assert problem.endswith("and the model takes 64")
+
+
+def test_the_first_ten_lines_are_told(tmp_path: Path) -> None:
+    bad = file(tmp_path, "a", *[{"prompt": "a", "completion": "word " * 100}] * 20)
+    ((_, problem),) = count_tokens(MODEL, 16, [(bad, Form.COMPLETION)]).problems
+    assert problem.count("line ") == MAX_PROBLEMS
