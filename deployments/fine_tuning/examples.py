@@ -1,0 +1,73 @@
+"""A file's examples in the form of TRL: a prompt and what is to be learned after it, as an engine would see them.
+
+A conversation becomes one example for each answer in it that has a weight: what stands before the answer is the prompt,
+so that each answer is learned in the words that an engine would be asked with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from catalog.fine_tuning import Method
+
+Message = dict[str, Any]
+
+
+def lines_of(location: str) -> Iterator[dict[str, Any]]:
+    """The examples of a file at a path or URL that fsspec opens. Raises OSError."""
+    from fsspec.core import url_to_fs
+
+    fs, path = url_to_fs(location)
+    with fs.open(path, "rb") as file:
+        yield from (json.loads(line) for line in file if line.strip())
+
+
+def prepared(lines: Iterable[dict[str, Any]], method: Method) -> list[dict[str, Any]]:
+    """What TRL's trainers are given."""
+    if method is Method.DPO:
+        return [_preference(line) for line in lines]
+    return [example for line in lines for example in _supervised(line)]
+
+
+def _supervised(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    if "prompt" in line:
+        yield {"prompt": line["prompt"], "completion": line["completion"]}
+        return
+    messages = [_message(each) for each in line["messages"]]
+    for index, (message, given) in enumerate(zip(messages, line["messages"], strict=True)):
+        if message["role"] == "assistant" and given.get("weight", 1):
+            yield {"prompt": messages[:index], "completion": [message], **_tools(line)}
+
+
+def _preference(line: dict[str, Any]) -> dict[str, Any]:
+    prompt = line["input"]
+    return {
+        "prompt": [_message(each) for each in prompt["messages"]],
+        "chosen": [_message(each) for each in line["preferred_output"]],
+        "rejected": [_message(each) for each in line["non_preferred_output"]],
+        **_tools(prompt),
+    }
+
+
+def _message(given: Message) -> Message:
+    message = {name: value for name, value in given.items() if name != "weight" and value is not None}
+    message.setdefault("content", "")
+    for call in message.get("tool_calls", ()):
+        # As vLLM gives them to chat templates: an object where the API has its text.
+        if isinstance(arguments := call["function"]["arguments"], str):
+            call["function"]["arguments"] = _arguments(arguments)
+    return message
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _tools(line: dict[str, Any]) -> dict[str, str]:
+    # As text, which TRL reads: a table's column of objects would give each of them the fields of all the others.
+    return {"tools": json.dumps(line.get("tools") or None)}
