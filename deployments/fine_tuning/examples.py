@@ -54,11 +54,15 @@ def _preference(line: dict[str, Any]) -> dict[str, Any]:
 def _message(given: Message) -> Message:
     message = {name: value for name, value in given.items() if name != "weight" and value is not None}
     message.setdefault("content", "")
-    for call in message.get("tool_calls", ()):
-        # As vLLM gives them to chat templates: an object where the API has its text.
-        if isinstance(arguments := call["function"]["arguments"], str):
-            call["function"]["arguments"] = _arguments(arguments)
+    if "tool_calls" in message:
+        message["tool_calls"] = [_call(each) for each in message["tool_calls"]]
     return message
+
+
+def _call(given: dict[str, Any]) -> dict[str, Any]:
+    # As vLLM gives them to chat templates: an object where the API has its text.
+    function = given["function"]
+    return {**given, "function": {**function, "arguments": _arguments(function["arguments"])}}
 
 
 def _arguments(text: str) -> Any:

@@ -51,10 +51,10 @@ def write(path: Path, examples: list[dict[str, Any]]) -> str:
 
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[None]:
-    """Ray, in this process."""
+    """Ray, in this process; with the dashboard, of which Ray Train asks whether a training's controller has died."""
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    ray.init(num_cpus=4, include_dashboard=True, log_to_driver=False, configure_logging=False)
     yield
     ray.shutdown()
 

@@ -145,17 +145,6 @@ def test_a_killed_supervisor_takes_its_workers_with_it_at_once(make: Make) -> No
     wait_until_free()
 
 
-def test_a_loss_that_is_no_number_ends_the_training_with_its_reason(make: Make) -> None:
-    job = make(n_epochs=10, weights="full", learning_rate_multiplier=1000).start()
-    deadline_s = time.monotonic() + 120
-    while not (failed := job.of(ReportKind.FAILED)):
-        job.hear()
-        assert time.monotonic() < deadline_s
-        assert not job.of(ReportKind.FINISHED)
-        time.sleep(0.1)
-    assert "lower learning rate" in failed[0]["reason"]
-
-
 def worker_pids(job: Training) -> tuple[int, ...]:
     import ray
 
