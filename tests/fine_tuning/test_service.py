@@ -6,6 +6,7 @@ import io
 import json
 import time
 from collections.abc import Iterator
+from statistics import quantiles
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 
 from tests.engine.chats import ask
 from tests.engine_server import CHAT, FORMAL, PIRATE
-from tests.server import RunningServer, user_config
+from tests.server import RunningServer, describe, user_config, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -82,7 +83,10 @@ def test_a_supervised_job_makes_an_adapter_that_is_called_by_name(client: openai
         training_file=upload(client, examples()),
         suffix="captain",
         seed=1,
-        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 10, "batch_size": 8}}},
+        method={
+            "type": "supervised",
+            "supervised": {"hyperparameters": {"n_epochs": 4, "batch_size": 8, "learning_rate_multiplier": 30}},
+        },
     )
     job = until(client, job.id, "succeeded")
     assert job.fine_tuned_model == f"peft:{CHAT}:captain"
@@ -92,8 +96,7 @@ def test_a_supervised_job_makes_an_adapter_that_is_called_by_name(client: openai
     made = list(client.fine_tuning.jobs.checkpoints.list(job.id))
     assert made
     assert ask(http, made[0].fine_tuned_model_checkpoint, HELD_OUT)
-    metrics = [each for each in client.fine_tuning.jobs.list_events(job.id, limit=100) if each.type == "metrics"]
-    assert metrics
+    assert metrics_of(client, job.id)
 
 
 def test_a_job_is_paused_resumed_and_cancelled_while_it_runs(client: openai.OpenAI) -> None:
@@ -116,6 +119,52 @@ def test_a_job_is_paused_resumed_and_cancelled_while_it_runs(client: openai.Open
     until(client, following.id, "running", "succeeded", timeout_s=60 + GONE_TIMEOUT_S)
     if client.fine_tuning.jobs.retrieve(following.id).status == "running":
         client.fine_tuning.jobs.cancel(following.id)
+
+
+def test_a_killed_worker_and_a_killed_manager_cost_a_job_no_step_while_models_serve(
+    server: RunningServer, client: openai.OpenAI, http: httpx.Client
+) -> None:
+    idle_ms = answer_times_ms(http)
+    wished = {"n_epochs": 12, "batch_size": 4, "learning_rate_multiplier": 30, "checkpoint_every_steps": 10}
+    job = client.fine_tuning.jobs.create(
+        model=CHAT,
+        training_file=upload(client, examples()),
+        seed=4,
+        method={"type": "supervised", "supervised": {"hyperparameters": wished}},  # type: ignore[typeddict-item]
+    )
+    wait_until(lambda: len(list(client.fine_tuning.jobs.checkpoints.list(job.id))) >= 3, 180, "three checkpoints")
+    busy_ms = answer_times_ms(http)
+    (worker,) = [each for each in server.processes(None) if "ray::RayTrainWorker" in describe(each)]
+    worker.kill()
+    manager = server.serve_process("ModelManager")
+    manager.kill()
+    server.wait_for_another(manager, "ModelManager")
+    job = until(client, job.id, "succeeded")
+    steps = [event.data["step"] for event in metrics_of(client, job.id)]
+    assert max(steps) == 156
+    messages = [each.message for each in client.fine_tuning.jobs.list_events(job.id, limit=100)]
+    assert any("goes on from" in each for each in messages), messages
+    assert job.fine_tuned_model is not None
+    assert ENDING.strip() in ask(http, job.fine_tuned_model, HELD_OUT)
+    print(f"p99 of short answers: {p99(idle_ms):.0f} ms while nothing trains, {p99(busy_ms):.0f} ms beside a training")
+
+
+def answer_times_ms(http: httpx.Client, num: int = 100) -> list[float]:
+    """How long a short answer of the base model takes, every one of which must come."""
+    took_ms = []
+    for _ in range(num):
+        begun_s = time.perf_counter()
+        ask(http, CHAT, "What is 2+2?", max_tokens=8)
+        took_ms.append((time.perf_counter() - begun_s) * 1000)
+    return took_ms
+
+
+def p99(values: list[float]) -> float:
+    return quantiles(values, n=100)[98]
+
+
+def metrics_of(client: openai.OpenAI, id: str) -> list[Any]:
+    return [each for each in client.fine_tuning.jobs.list_events(id, limit=100) if each.type == "metrics"]
 
 
 def test_examples_over_the_context_fail_their_job_by_the_line(client: openai.OpenAI) -> None:
