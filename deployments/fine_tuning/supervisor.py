@@ -20,14 +20,13 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from catalog.fine_tuning import Report, ReportKind, TrainingPlan
 from deployments.fine_tuning.folders import Folders
+from deployments.fine_tuning.packages import environment
 
 logger = logging.getLogger("ray.train")
 
 NAMESPACE = "raymux-fine-tuning"
 # A manager hears everything within seconds; what is older than this many reports it has heard, or will never ask for.
 MAX_REPORTS = 20_000
-# Nobody asks any more, so the training has ended for everybody.
-FORGOTTEN_S = 24 * 3600.0
 
 
 def start_supervisor(plan: TrainingPlan) -> None:
@@ -39,6 +38,7 @@ def start_supervisor(plan: TrainingPlan) -> None:
         "lifetime": "detached",
         "num_cpus": 0,
         "max_concurrency": 8,
+        "runtime_env": {"env_vars": environment()},
         # Beside the manager: a node that may leave when nothing runs there is no place for it.
         "scheduling_strategy": here,
     }

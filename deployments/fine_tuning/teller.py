@@ -145,13 +145,10 @@ class Teller(TrainerCallback):
             self._validation_loss, self._validated_step = float(metrics["eval_loss"]), state.global_step
             self._voice.take(ReportKind.EVALUATION, {"step": state.global_step, "loss": self._validation_loss})
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Save and stop after this step, if that is wanted."""
         if self._is_wanted_to_pause() and state.global_step < state.max_steps:
             self.is_paused = control.should_save = control.should_training_stop = True
-        return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """A checkpoint is written; make it one that engines load as well."""

@@ -23,7 +23,10 @@ from transformers import (
     PrinterCallback,
     set_seed,
 )
-from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+from trl.trainer.sft_config import SFTConfig
+from trl.trainer.sft_trainer import SFTTrainer
 
 from catalog.fine_tuning import Hyperparameters, Method, ReportKind, TrainingPlan
 from deployments.fine_tuning.examples import lines_of, prepared
