@@ -26,7 +26,7 @@ from benchmarks.autoscaling_report import Row, write
 from benchmarks.ray_policy import LLM_TARGET_ONGOING_REQUESTS, RayDefault
 from benchmarks.report import RESULTS, Conditions
 from benchmarks.traces import TracesMissing
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 # Seed 0 was looked at while defaults were chosen, so it is not among them.
 SEEDS = (1, 2, 3)

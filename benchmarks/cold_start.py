@@ -27,7 +27,7 @@ import psutil
 import yaml
 
 from benchmarks.report import RESULTS, Conditions
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 MODEL = "demo-chat"
 BODY = {"model": MODEL, "messages": [{"role": "user", "content": "What is 2+2?"}], "max_tokens": 16, "stream": True}

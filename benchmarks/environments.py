@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 LOCKS = Path(__file__).parent / "locks"
 FOLDER = PROJECT / ".cache" / "bench"

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from benchmarks.connection import BadReply, Connection, Timings
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 REQUEST_TIMEOUT_S = 120
 # Which model a request asks for, and when it arrives, is the same in every run.

@@ -13,7 +13,7 @@ from ray import serve
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 IDLE_S = 3.0
 

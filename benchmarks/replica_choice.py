@@ -27,8 +27,8 @@ from benchmarks.replica_choice_live import NUM_REPLICAS as LIVE_REPLICAS
 from benchmarks.replica_simulation import Chooser, Engine, Replica, Request, simulate
 from benchmarks.report import RESULTS, Conditions, save
 from benchmarks.traces import BLOCK_TOKENS, TracesMissing, Turn, turns
+from catalog.project import PROJECT
 from catalog.replicas import ReplicaReport, ReplicaState
-from catalog.sources import PROJECT
 from router.outlook import Outlook, Place, SentPrompt
 from router.prefixes import Prefix, prefix_of
 from router.replicas import choose_replica

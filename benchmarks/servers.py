@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from benchmarks.load import PROMPT
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 CONFIG = Path(__file__).parent / "configs" / "gateway.yaml"
 # What a server is asked until it answers.

@@ -14,7 +14,8 @@ from benchmarks.load import PROMPT
 from benchmarks.servers import Server, raymux, running
 from catalog.catalog import Catalog
 from catalog.loading import load
-from catalog.sources import PROJECT, locate
+from catalog.project import PROJECT
+from catalog.sources import locate
 from deployments.engine.vllm_engine import command_line, engine_arguments
 from deployments.environment import serve_environment
 

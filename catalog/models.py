@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from catalog.gpus import GpuShape
 from catalog.names import AdapterName, BaseName, CheckpointName, parse_name
-from catalog.remote import Source
+from catalog.remote import is_remote, parse_place, parse_remote
 
 
 class Settings(BaseModel):
@@ -31,6 +31,22 @@ def _shape(text: str) -> str:
 
 
 ShapeText = Annotated[str, AfterValidator(_shape)]
+
+
+def _source(text: str) -> str:
+    if is_remote(text):
+        parse_remote(text)
+    return text
+
+
+def _place(text: str) -> str:
+    if is_remote(text):
+        parse_place(text)
+    return text
+
+
+Source = Annotated[str, AfterValidator(_source), Field(min_length=1, max_length=1024)]
+SourcePlace = Annotated[str, AfterValidator(_place), Field(min_length=1, max_length=1024)]
 
 # Set by raymux for every engine, so an operator may not set them a second time.
 RESERVED_ENGINE_ARGS = frozenset(

@@ -15,10 +15,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated
 from urllib.parse import urlsplit
-
-from pydantic import AfterValidator, Field
 
 from catalog.addresses import Reach, is_address, reach
 
@@ -139,19 +136,3 @@ def _host_and_port(scheme: str, place: str) -> str:
     if not _HOST.fullmatch(host) or last.isdigit() or last.startswith("0x"):
         raise ValueError("the URL names no host; an address is written in full, such as 203.0.113.7")
     return f"{host}:{port}"
-
-
-def _source(text: str) -> str:
-    if is_remote(text):
-        parse_remote(text)
-    return text
-
-
-def _place(text: str) -> str:
-    if is_remote(text):
-        parse_place(text)
-    return text
-
-
-Source = Annotated[str, AfterValidator(_source), Field(min_length=1, max_length=1024)]
-SourcePlace = Annotated[str, AfterValidator(_place), Field(min_length=1, max_length=1024)]

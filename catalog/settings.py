@@ -11,11 +11,10 @@ from catalog.cache import CacheSettings
 from catalog.fine_tuning import FineTuningSettings
 from catalog.keys import ApiKeySettings
 from catalog.limits import LimitSettings
-from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings
+from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings, Settings, SourcePlace
 from catalog.names import ParsedName, parse_name
 from catalog.providers import ProviderModelSettings, ProviderSettings
 from catalog.redis import RedisSettings, StoreRedisSettings
-from catalog.remote import SourcePlace
 from catalog.schedules import WarmupSchedule
 from catalog.sleep_groups import require_equal_shapes
 from catalog.source_cache import SourceCacheSettings

@@ -6,10 +6,8 @@ import importlib.util
 from collections.abc import Iterable
 from pathlib import Path
 
+from catalog.project import PROJECT
 from catalog.remote import is_remote
-
-# The folder that holds the rooms; relative sources start here, on every node of a cluster.
-PROJECT = Path(__file__).resolve().parents[1]
 
 
 class SourceNotFound(ValueError):

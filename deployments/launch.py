@@ -20,7 +20,8 @@ from catalog.fit_check import require_fit
 from catalog.keys import ApiKeySettings
 from catalog.loading import ConfigError, ServeConfig, load, require_keys
 from catalog.packing import packed, text_of
-from catalog.sources import PROJECT, SourceNotFound, locate
+from catalog.project import PROJECT
+from catalog.sources import SourceNotFound, locate
 from deployments.environment import environment_keys, receiver_secrets, redis_url, serve_environment
 
 READY_TIMEOUT_S = 300

@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 
 def main(arguments: list[str]) -> int:

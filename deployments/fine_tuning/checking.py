@@ -15,7 +15,7 @@ from typing import IO
 
 from catalog.errors import InternalError, InvalidTrainingFile
 from catalog.jobs import Form
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from router.examples import MAX_LINE_BYTES, Examples, check_examples
 
 # Starlette keeps no more than this in memory; a thread parses it within some tens of milliseconds.

@@ -15,7 +15,7 @@ from catalog.errors import InvalidRequest, ModelExists, PermissionDenied, TooMan
 from catalog.fine_tuning import FineTuningSettings
 from catalog.job_steps import Note
 from catalog.jobs import FORMS, Curve, Job, JobEvent, JobRequest, TrainingFile
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from deployments.fine_tuning.curves import curve_of
 from deployments.fine_tuning.files import TrainingFiles
 from deployments.fine_tuning.jobs import Jobs, Write
@@ -126,7 +126,8 @@ class FineTuning:
     async def create(self, request: JobRequest) -> Job:
         """A new job, whose files are validated next.
 
-        Raises PermissionDenied, FileUnknown, InvalidRequest for a file of another form, ModelExists, TooManyJobs or StoreUnavailable.
+        Raises PermissionDenied, FileUnknown, InvalidRequest for a file of another form, ModelExists, TooManyJobs or
+        StoreUnavailable.
         """
         if not is_installed():
             raise PermissionDenied("This service cannot train: what that needs is not installed where it runs.")

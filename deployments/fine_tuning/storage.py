@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, Any
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 PART = ".part"
 COPY_BYTES = 1024 * 1024

@@ -15,7 +15,6 @@ from catalog.models import AdapterSettings, CheckpointSettings, ModelSettings
 from catalog.registry import Entry, parse_entry, with_entries, with_fitting_entries
 from catalog.remote import is_remote, is_within_places
 from catalog.settings import CatalogSettings
-from catalog.source_cache import SourceCacheSettings
 from catalog.sources import SourceRefused, SourceUnavailable, locate_within
 from catalog.weights import WeightsIncomplete, require_complete
 from deployments.manager.store import Kind, Store
@@ -54,13 +53,16 @@ class Registry:
         adapter cannot be fetched just now, or StoreUnavailable.
         """
         entry = parse_entry(fields)
-        if self._with(entry) is not None:
+        if is_remote(entry.source) and self._with(entry) is not None:
             # Before its turn: a download must not keep other changes waiting.
-            await self._require_servable(entry, roots)
+            await _require_fetchable(entry, self._require_configured())
         async with self._changing:
             merged = self._with(entry)
             if merged is None:
                 return Catalog(with_fitting_entries(self._require_configured(), self._entries)[0])
+            if not is_remote(entry.source):
+                places = (*self._require_configured().runtime_sources, *roots)
+                await asyncio.to_thread(_require_servable, entry, places)
             await asyncio.to_thread(_require_fit, Catalog(merged).find(entry.name))
             await self._store.put(Kind.MODEL, entry.name, entry.model_dump(mode="json"))
             self._entries = {**self._entries, entry.name: entry}
@@ -77,15 +79,6 @@ class Registry:
             return with_entries(present, [entry])
         except ValueError as error:
             raise InvalidRequest(f"{entry.name} cannot be registered: {error}", param="name") from None
-
-    async def _require_servable(self, entry: Entry, roots: tuple[str, ...]) -> None:
-        configured = self._require_configured()
-        if not is_remote(entry.source):
-            await asyncio.to_thread(_require_servable, entry, (*configured.runtime_sources, *roots))
-        elif not is_within_places(entry.source, configured.runtime_sources):
-            raise _denied(configured.runtime_sources)
-        elif _is_adapter(entry):
-            await _require_fetchable(entry, configured.source_cache)
 
     async def remove(self, target: Target) -> Catalog:
         """The catalog without an entry that was registered at run time.
@@ -116,9 +109,14 @@ def _require_servable(entry: Entry, places: tuple[str, ...]) -> None:
     _require_whole(entry, folder)
 
 
-async def _require_fetchable(entry: Entry, cache: SourceCacheSettings) -> None:
+async def _require_fetchable(entry: Entry, configured: CatalogSettings) -> None:
+    """The same of a source that is elsewhere; raises ModelFailed too. A model's weights are looked at by its node."""
+    if not is_within_places(entry.source, configured.runtime_sources):
+        raise _denied(configured.runtime_sources)
+    if not _is_adapter(entry):
+        return
     try:
-        files = await Sources(cache).bring(entry.source, MAX_ADAPTER_BYTES)
+        files = await Sources(configured.source_cache).bring(entry.source, MAX_ADAPTER_BYTES)
     except SourceUnavailable as error:
         raise ModelFailed(f"{entry.name} cannot be fetched: {error}.", retry_after_s=10) from None
     except SourceRefused as error:

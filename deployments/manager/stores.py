@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from catalog.project import PROJECT
 from catalog.settings import CatalogSettings
-from catalog.sources import PROJECT
 from deployments.environment import redis_url
 from deployments.manager.sqlite_store import SqliteStore
 from deployments.manager.store import Store

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 from catalog.remote import is_served
 from catalog.sources import SourceRefused
@@ -24,6 +24,9 @@ from deployments.sources.cache import Expect, require_small
 MAX_FILES = 10_000
 # RuntimeError: a compression or encryption that zipfile does not know.
 _DAMAGED = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +82,10 @@ def _opened(archive: Path, most_bytes: int) -> Iterator[list[Member]]:
     try:
         if archive.name.endswith(".zip"):
             with zipfile.ZipFile(archive) as file:
-                yield _sane(_zip_members(file), most_bytes)
+                yield _small(_zip_members(file), most_bytes)
         else:
             with tarfile.open(archive, "r:" if archive.name.endswith(".tar") else "r:gz") as file:
-                yield _sane(_tar_members(file), most_bytes)
+                yield _small(_tar_members(file), most_bytes)
     except _DAMAGED:
         raise damaged from None
     except OSError as error:
@@ -93,7 +96,7 @@ def _opened(archive: Path, most_bytes: int) -> Iterator[list[Member]]:
 
 
 def _tar_members(file: tarfile.TarFile) -> Iterator[Member]:
-    for info in file:
+    for info in _counted(file):
         if info.isdir():
             continue
         if not info.isreg() or info.issparse():
@@ -102,7 +105,7 @@ def _tar_members(file: tarfile.TarFile) -> Iterator[Member]:
 
 
 def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:
-    for info in file.infolist():
+    for info in _counted(file.infolist()):
         if info.is_dir():
             continue
         # The upper half is the mode of Unix, where its writer has set one: 0o10 are files.
@@ -111,15 +114,21 @@ def _zip_members(file: zipfile.ZipFile) -> Iterator[Member]:
         yield Member(info.filename, info.file_size, lambda info=info: file.open(info))
 
 
-def _sane(members: Iterable[Member], most_bytes: int) -> list[Member]:
-    """The members, read one by one. Raises SourceRefused as soon as they are too many, or too large."""
+def _counted(entries: Iterable[_T]) -> Iterator[_T]:
+    """The entries, folders included. Raises SourceRefused when they are too many."""
+    for count, entry in enumerate(entries, start=1):
+        if count > MAX_FILES:
+            raise SourceRefused(f"its archive holds more than {MAX_FILES} files")
+        yield entry
+
+
+def _small(members: Iterable[Member], most_bytes: int) -> list[Member]:
+    """The members, read one by one. Raises SourceRefused as soon as they are too large."""
     found, num_bytes = list[Member](), 0
     for member in members:
         found.append(member)
         num_bytes += member.num_bytes
         require_small(num_bytes, most_bytes)
-        if len(found) > MAX_FILES:
-            raise SourceRefused(f"its archive holds more than {MAX_FILES} files")
     return found
 
 

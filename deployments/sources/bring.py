@@ -8,9 +8,10 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from catalog.project import PROJECT
 from catalog.remote import ARCHIVES, RemoteSource, is_remote, parse_remote
 from catalog.source_cache import SourceCacheSettings
-from catalog.sources import PROJECT, SourceRefused, locate
+from catalog.sources import SourceRefused, locate
 from deployments.sources import archives, buckets, hub, web
 from deployments.sources.cache import Expect, Held, SourceCache, require_servable
 

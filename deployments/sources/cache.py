@@ -77,7 +77,7 @@ class SourceCache:
         def expect(num_bytes: int) -> None:
             require_small(num_bytes, min(most_bytes, self._max_bytes))
             with _disk_errors(), self._room():
-                self._make_room(num_bytes)
+                self._make_room(num_bytes, key)
 
         part = self._path(key, "part")
         shutil.rmtree(part, ignore_errors=True)
@@ -86,14 +86,14 @@ class SourceCache:
             fetch(part, expect)
             require_servable(part)
             with self._room():
-                self._make_room(_bytes_of(part))
+                self._make_room(_bytes_of(part), key)
                 part.rename(self._path(key))
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def _make_room(self, num_bytes: int) -> None:
+    def _make_room(self, num_bytes: int, key: str) -> None:
         """Raise SourceUnavailable unless so many bytes more fit, once what nothing uses has left."""
-        for part in self._folder.glob("*.part"):
+        for part in set(self._folder.glob("*.part")) - {self._path(key, "part")}:
             with _locked(part.with_suffix(".fetch"), wait=False) as is_mine:
                 if is_mine:
                     shutil.rmtree(part, ignore_errors=True)

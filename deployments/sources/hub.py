@@ -7,14 +7,18 @@ the files, resumes downloads and locks what it fetches.
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
+from catalog.project import PROJECT
 from catalog.remote import SERVED_FILES, RemoteSource
-from catalog.sources import PROJECT, FetchError, SourceRefused, SourceUnavailable
+from catalog.sources import FetchError, SourceRefused, SourceUnavailable
+from deployments.sources.cache import require_small
 
 _ERRORS = {error.__name__: error for error in (SourceRefused, SourceUnavailable)}
 
@@ -51,24 +55,36 @@ def fetch(repository: str, revision: str | None, folder: str, most_bytes: int) -
     from huggingface_hub import constants, errors, snapshot_download
 
     patterns = [f"{folder}/{pattern}" if folder else pattern for pattern in SERVED_FILES]
+    wish = functools.partial(snapshot_download, repository, revision=revision, allow_patterns=patterns)
     try:
-        if not constants.is_offline_mode():
-            planned = snapshot_download(repository, revision=revision, allow_patterns=patterns, dry_run=True)
-            num_bytes = sum(file.file_size or 0 for file in planned if not isinstance(file, str))
-            if num_bytes > most_bytes:
-                raise SourceRefused(f"its source has {num_bytes / 2**30:.1f} GiB, more than may be fetched")
-        location = Path(snapshot_download(repository, revision=revision, allow_patterns=patterns)) / folder
+        # Without an answer of the hub, what is here of it will do.
+        is_answered = not constants.is_offline_mode() and _require_small(wish, most_bytes)
+        location = Path(wish(local_files_only=not is_answered)) / folder
     except errors.GatedRepoError:
         raise SourceRefused("its hub does not let this node read it: is HF_TOKEN set on every node?") from None
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
         raise SourceRefused("its hub has no such repository or revision, or does not show it to this node") from None
-    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError):
+    except errors.LocalEntryNotFoundError:
         is_offline = constants.is_offline_mode()
-        reason = "HF_HUB_OFFLINE is set, and HF_HOME does not hold it" if is_offline else "its hub cannot be reached"
-        raise SourceUnavailable(reason) from None
+        reason = "HF_HUB_OFFLINE is set" if is_offline else "its hub cannot be reached"
+        raise SourceUnavailable(f"{reason}, and HF_HOME does not hold it") from None
     if not location.is_dir():
         raise SourceRefused("its repository has no such folder, or no file in it that is served")
     return str(location)
+
+
+def _require_small(wish: Callable[..., Any], most_bytes: int) -> bool:
+    """Whether the hub has said how large the files are. Raises SourceRefused when that is too large."""
+    from huggingface_hub import errors
+
+    try:
+        planned = wish(dry_run=True)
+    except errors.DryRunError as error:
+        if isinstance(error.__cause__, errors.RepositoryNotFoundError | errors.RevisionNotFoundError):
+            raise error.__cause__ from None
+        return False
+    require_small(sum(file.file_size or 0 for file in planned), most_bytes)
+    return True
 
 
 def main() -> None:

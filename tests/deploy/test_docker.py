@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from catalog.loading import load, require_keys
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from deployments.metric_families import PUSH_INTERVAL_S
 from tests.deploy.conftest import Validators
 from tests.deploy.routes import is_route

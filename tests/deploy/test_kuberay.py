@@ -18,7 +18,7 @@ from autoscaling.cluster import Cluster, Footing, Node, NodeType
 from autoscaling.placement import place
 from catalog.gpus import GPU_TYPES
 from catalog.loading import load, require_keys
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from tests.deploy.conftest import Validators
 
 FOLDER = PROJECT / "deploy" / "kuberay"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from tests.deploy.conftest import Validators
 from tests.deploy.exported import OF_REPLICAS, SCRAPED, engine_series, series
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from tests.deploy.conftest import Validators
 
 WORKFLOWS = sorted((PROJECT / ".github" / "workflows").glob("*.y*ml"))

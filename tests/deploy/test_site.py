@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 
 def build(config: Path, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from tests.engine.chats import ask
 from tests.engine_server import ARCHIVES_PORT, BRIEF_IDLE_S, CHAT, PIRATE
 from tests.server import RunningServer

@@ -12,7 +12,7 @@ from autoscaling.placement import place
 from catalog.gpus import GPU_TYPES
 from catalog.loading import load
 from catalog.models import VariantSettings
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 EXAMPLE = PROJECT / "examples" / "gpu_cluster.yaml"
 

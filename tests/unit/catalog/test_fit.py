@@ -14,8 +14,8 @@ from catalog.architecture import Architecture
 from catalog.catalog import Catalog, VariantSpec
 from catalog.fit import GIB, Checkpoint, gpu_needs, gpu_room, problem
 from catalog.gpus import GPU_MEMORY_GIB, GPU_TYPES
+from catalog.project import PROJECT
 from catalog.settings import CatalogSettings
-from catalog.sources import PROJECT
 
 LLAMA_70B: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from catalog.loading import ConfigError, ServeConfig, load, parse, require_keys
+from catalog.project import PROJECT
 from catalog.settings import CatalogSettings, GatewaySettings
-from catalog.sources import PROJECT
 from tests.unit.builders import CHAT, EMBEDDER, PIRATE, catalog_dict
 
 GATEWAY_AT = "applications.0.deployments.0.user_config"

@@ -13,7 +13,7 @@ import yaml
 from catalog import packing
 from catalog.loading import ConfigError, load, unpacked
 from catalog.packing import packed, text_of
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from tests.unit.catalog.test_loading import MANAGER_AT, document, read
 
 

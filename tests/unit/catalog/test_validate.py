@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from catalog.validate import main
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from catalog.weights import WeightsIncomplete, require_complete
 
 

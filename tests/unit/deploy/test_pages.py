@@ -13,8 +13,8 @@ import yaml
 
 from catalog import errors
 from catalog.errors import RaymuxError
+from catalog.project import PROJECT
 from catalog.settings import CatalogSettings
-from catalog.sources import PROJECT
 
 PAGES = [
     *PROJECT.glob("*.md"),

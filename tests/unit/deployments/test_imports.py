@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 MODULES = """
 import json, sys, {module}

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from catalog.loading import load
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from deployments import launch, serve
 from tests.unit.catalog.test_fit_check import LARGE
 

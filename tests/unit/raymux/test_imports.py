@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 
 SERVER = ("ray", "vllm", "torch", "starlette", "catalog", "router", "autoscaling", "deployments")
 HEAVY = ("openai", "httpx", "httpx2", "rich", "pydantic", "yaml", "typer")

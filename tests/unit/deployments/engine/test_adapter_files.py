@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from deployments.engine.adapter_files import BadAdapter, check_adapter
 
 HIDDEN, KV_WIDTH, MLP = 64, 32, 128

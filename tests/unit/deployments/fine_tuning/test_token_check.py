@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from catalog.jobs import Form
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from deployments.fine_tuning.token_check import MAX_PROBLEMS, count_tokens
 
 MODEL = str(PROJECT / "models" / "demo-chat")

@@ -14,7 +14,7 @@ from catalog.catalog import VariantSpec
 from catalog.errors import ModelNotFound, PermissionDenied
 from catalog.fine_tuning import JobStatus, Method, ReportKind
 from catalog.jobs import Form, Job, JobRequest, TrainingFile
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from deployments.fine_tuning import facade
 from deployments.fine_tuning import runner as runner_module
 from tests.unit.builders import CHAT, until

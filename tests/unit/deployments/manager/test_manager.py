@@ -25,8 +25,8 @@ from catalog.errors import (
     RaymuxError,
 )
 from catalog.loading import ConfigError
+from catalog.project import PROJECT
 from catalog.replicas import ScalingDecision, VariantState
-from catalog.sources import PROJECT
 from deployments.manager import housekeeping
 from deployments.manager import keepers as keepers_module
 from deployments.manager import manager as manager_module

@@ -93,6 +93,12 @@ def test_half_an_archive_is_damaged(tmp_path: Path, content: bytes, suffix: str)
         unpacked(tmp_path, content, suffix)
 
 
+@pytest.mark.parametrize(("pack", "suffix"), [(tar, ".tar.gz"), (zipped, ".zip")])
+def test_more_files_than_any_model_has_are_refused(tmp_path: Path, pack, suffix: str) -> None:
+    with pytest.raises(SourceRefused, match="more than 10000 files"):
+        unpacked(tmp_path, pack({f"{number}.txt": b"" for number in range(10_001)}), suffix)
+
+
 def test_a_file_that_is_there_twice_is_refused() -> None:
     with pytest.raises(SourceRefused, match="twice"):
         layout(["a.json", "a.json"])

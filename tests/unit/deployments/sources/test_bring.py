@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from catalog.project import PROJECT
 from catalog.source_cache import SourceCacheSettings
-from catalog.sources import PROJECT, FetchError, SourceRefused, SourceUnavailable
-from deployments.sources import hub
+from catalog.sources import FetchError, SourceRefused, SourceUnavailable
 from deployments.sources.bring import Sources
 from tests.unit.deployments.site import Site
 from tests.unit.deployments.sources.adapters import FILES, tar, zipped
@@ -187,69 +186,3 @@ async def test_a_missing_driver_is_named(sources: Sources, monkeypatch: pytest.M
     monkeypatch.setattr(fsspec, "filesystem", missing)
     with pytest.raises(SourceRefused, match="package gcsfs"):
         await sources.bring("gs://models/jobs/7")
-
-
-# The hub
-
-
-def test_a_hub_is_asked_for_served_files_of_one_revision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[dict] = []
-
-    def snapshot_download(repository: str, *, dry_run: bool = False, **wishes: object) -> object:
-        asked.append({"repository": repository, **wishes})
-        return [] if dry_run else str(tmp_path)
-
-    (tmp_path / "final").mkdir()
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    assert hub.fetch("acme/pirate", "v1", "final", 10**9) == str(tmp_path / "final")
-    assert {(wish["repository"], wish["revision"]) for wish in asked} == {("acme/pirate", "v1")}
-    patterns = asked[0]["allow_patterns"]
-    assert "final/*.safetensors" in patterns
-    assert not [pattern for pattern in patterns if pattern.endswith((".bin", ".pt", ".py", "*"))]
-    with pytest.raises(SourceRefused, match="no such folder"):
-        hub.fetch("acme/pirate", "v1", "nothing", 10**9)
-
-
-def test_a_repository_that_is_too_large_is_not_downloaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Planned:
-        file_size = 10**9
-
-    def snapshot_download(repository: str, *, dry_run: bool = False, **_: object) -> object:
-        assert dry_run
-        return [Planned(), Planned()]
-
-    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    with pytest.raises(SourceRefused, match="may be fetched"):
-        hub.fetch("acme/large", None, "", 10**9)
-
-
-def hub_cache(home: Path, files: dict[str, bytes]) -> None:
-    """What the hub's library leaves in HF_HOME."""
-    repository = home / "hub" / "models--acme--pirate"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("0" * 40)
-    for name, content in files.items():
-        path = repository / "snapshots" / ("0" * 40) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
-async def test_offline_a_hubs_files_come_from_its_own_cache_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A real process with the hub's real library; it needs no network, for it is offline."""
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    sources = Sources(SourceCacheSettings(folder=str(tmp_path / "cache")))
-    with pytest.raises(SourceUnavailable, match="HF_HUB_OFFLINE"):
-        await sources.bring("hf://acme/pirate")
-    hub_cache(tmp_path / "home", FILES)
-    assert files_at((await sources.bring("hf://acme/pirate")).location) == FILES
-    shutil.rmtree(tmp_path / "home")
-    hub_cache(tmp_path / "home", {"adapter_config.json": FILES["adapter_config.json"]})
-    with pytest.raises(SourceRefused, match="pickled weights"):
-        await sources.bring("hf://acme/pirate")

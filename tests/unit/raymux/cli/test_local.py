@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from catalog.keys import ApiKeySettings
-from catalog.sources import PROJECT
+from catalog.project import PROJECT
 from raymux.cli import docs
 from raymux.cli.commands import processes
 from raymux.cli.errors import ExitCode
