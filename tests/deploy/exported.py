@@ -9,6 +9,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from deployments.fine_tuning.metrics import TuningMetrics
 from deployments.gateway.metrics import GatewayMetrics
 from deployments.manager.metrics import ManagerMetrics
 
@@ -20,7 +21,7 @@ OF_REPLICAS = {"model", "variant", "replica"}
 
 def series() -> dict[str, set[str]]:
     """Labels by the name of each series of `GET /metrics`, those of the scrape included."""
-    registries = (GatewayMetrics().registry, ManagerMetrics()._registry)
+    registries = (GatewayMetrics().registry, ManagerMetrics()._registry, TuningMetrics()._registry)
     return {name: labels | SCRAPED for registry in registries for name, labels in _declared(registry).items()}
 
 
