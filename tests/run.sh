@@ -6,9 +6,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 pytest=(.venv/bin/python -m pytest)
 
-waiting=(tests/gpus)
-bearing=(tests/unit tests/deploy tests/integration tests/dashboard)
-alone=(tests/faults tests/engine tests/conformance tests/bad_input)
+waiting=(tests/gpus tests/fine_tuning)
+bearing=(tests/unit tests/deploy tests/sources tests/integration tests/dashboard tests/conformance tests/bad_input)
+alone=(tests/faults tests/engine)
 # A folder that is not named runs all the same.
 for folder in tests/*/; do
     folder=${folder%/}
