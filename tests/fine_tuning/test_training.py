@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 Make = Callable[..., Training]
 # Its steps take long enough to be interrupted.
-LONG = {"n_epochs": 12, "batch_size": 4, "checkpoint_every_steps": 10}
-NUM_LONG_STEPS = 156
+LONG = {"n_epochs": 6, "batch_size": 4, "checkpoint_every_steps": 10}
+NUM_LONG_STEPS = 78
 
 
 @pytest.fixture(scope="module")
