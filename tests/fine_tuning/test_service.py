@@ -144,7 +144,7 @@ def test_a_killed_worker_and_a_killed_manager_cost_a_job_no_step_while_models_se
     steps = [event.data["step"] for event in metrics_of(client, job.id)]
     assert max(steps) == 390
     messages = [each.message for each in client.fine_tuning.jobs.list_events(job.id, limit=100)]
-    assert any("goes on from" in each for each in messages), messages
+    assert any("goes on from step" in each for each in messages), messages
     assert job.fine_tuned_model is not None
     assert ENDING.strip() in ask(http, job.fine_tuned_model, HELD_OUT)
     print(f"p99 of short answers: {p99(idle_ms):.0f} ms while nothing trains, {p99(busy_ms):.0f} ms beside a training")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -98,18 +96,6 @@ def test_a_preference_training_raises_what_is_preferred(make: Make) -> None:
     assert after > before + 5
 
 
-def test_a_killed_worker_s_training_goes_on_from_its_checkpoint(make: Make) -> None:
-    job = make(**LONG).start()
-    job.until(lambda report: report.kind is ReportKind.CHECKPOINT and report.data["step"] >= NUM_LONG_STEPS // 2)
-    kill_worker(job)
-    finished = job.until_kind(ReportKind.FINISHED)
-    (_, resumed) = job.of(ReportKind.STARTED)
-    assert len(job.of(ReportKind.RESTARTED)) == 1
-    assert resumed["resumed_from_step"] >= NUM_LONG_STEPS // 2 - 1
-    assert resumed["num_steps"] == finished.data["num_steps"] == NUM_LONG_STEPS
-    assert finished.data["validation_loss"] < 0.1 < finished.data["validation_loss_before"]
-
-
 def test_a_paused_training_frees_everything_and_goes_on_as_if_it_had_not(make: Make, whole: Training) -> None:
     """The seed is the same, so every loss is."""
     import ray
@@ -149,11 +135,6 @@ def worker_pids(job: Training) -> tuple[int, ...]:
     import ray
 
     return ray.get(job.supervisor.worker_pids.remote())
-
-
-def kill_worker(job: Training) -> None:
-    (pid,) = worker_pids(job)
-    os.kill(pid, signal.SIGKILL)
 
 
 def wait_until_free() -> None:
