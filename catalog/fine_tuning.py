@@ -152,7 +152,7 @@ class ReportKind(StrEnum):
     started      num_steps, num_examples, trained_tokens of one epoch, resumed_from_step (0 for none)
     metrics      step, num_steps, epoch, loss, tokens_per_second; for DPO also reward_accuracy and reward_margin
     evaluation   step, loss (of the validation file)
-    checkpoint   step, folder, loss, validation_loss (None where there is no such file)
+    checkpoint   step, folder, loss, validation_loss (None where none was taken at that step)
     restarted    reason: a worker or its node died, and training goes on from the last checkpoint
     samples      samples: a list of {prompt, before, after}
     paused       step: all is saved, and every resource free

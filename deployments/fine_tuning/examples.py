@@ -31,11 +31,16 @@ def prepared(lines: Iterable[dict[str, Any]], method: Method) -> list[dict[str, 
     return [example for line in lines for example in _supervised(line)]
 
 
+def messages_of(given: Iterable[Message]) -> list[Message]:
+    """A file's messages as an engine gives them to the model's chat template."""
+    return [_message(each) for each in given]
+
+
 def _supervised(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if "prompt" in line:
         yield {"prompt": line["prompt"], "completion": line["completion"]}
         return
-    messages = [_message(each) for each in line["messages"]]
+    messages = messages_of(line["messages"])
     for index, (message, given) in enumerate(zip(messages, line["messages"], strict=True)):
         if message["role"] == "assistant" and given.get("weight", 1):
             yield {"prompt": messages[:index], "completion": [message], **_tools(line)}
@@ -44,9 +49,9 @@ def _supervised(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _preference(line: dict[str, Any]) -> dict[str, Any]:
     prompt = line["input"]
     return {
-        "prompt": [_message(each) for each in prompt["messages"]],
-        "chosen": [_message(each) for each in line["preferred_output"]],
-        "rejected": [_message(each) for each in line["non_preferred_output"]],
+        "prompt": messages_of(prompt["messages"]),
+        "chosen": messages_of(line["preferred_output"]),
+        "rejected": messages_of(line["non_preferred_output"]),
         **_tools(prompt),
     }
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from deployments.fine_tuning.examples import messages_of
+
 NUM_SAMPLES = 3
 MAX_NEW_TOKENS = 64
 MAX_PROMPT_CHARS = 2_000
@@ -15,10 +17,11 @@ MAX_PROMPT_CHARS = 2_000
 
 @dataclass(frozen=True)
 class Prompt:
-    """What a model is asked: messages for its chat template, or a text. `prompt` is what of it is told."""
+    """What a model is asked: messages and tools for its chat template, or a text. `prompt` is what of it is told."""
 
     prompt: str
     messages: list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
 
 
 def first_prompts(lines: Iterable[dict[str, Any]]) -> list[Prompt]:
@@ -28,8 +31,9 @@ def first_prompts(lines: Iterable[dict[str, Any]]) -> list[Prompt]:
         if "prompt" in line:
             prompts.append(Prompt(line["prompt"][:MAX_PROMPT_CHARS]))
         else:
-            messages = line["messages"][:-1] if "messages" in line else line["input"]["messages"]
-            prompts.append(Prompt(str(messages[-1].get("content") or "")[:MAX_PROMPT_CHARS], messages))
+            asked = {**line, "messages": line["messages"][:-1]} if "messages" in line else line["input"]
+            messages = messages_of(asked["messages"])
+            prompts.append(Prompt(messages[-1]["content"][:MAX_PROMPT_CHARS], messages, asked.get("tools") or None))
         if len(prompts) == NUM_SAMPLES:
             break
     return prompts
@@ -55,5 +59,7 @@ def answers(model: Any, tokenizer: Any, prompts: Iterable[Prompt]) -> list[str]:
 def _ids(tokenizer: Any, prompt: Prompt) -> torch.Tensor:
     if prompt.messages is None:
         return tokenizer(prompt.prompt, return_tensors="pt")["input_ids"]
-    text = tokenizer.apply_chat_template(prompt.messages, add_generation_prompt=True, tokenize=False)
+    text = tokenizer.apply_chat_template(
+        prompt.messages, tools=prompt.tools, add_generation_prompt=True, tokenize=False
+    )
     return tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]

@@ -159,7 +159,9 @@ class Teller(TrainerCallback):
             step, lambda folder: write_servable(self._trainer.model, self._tokenizer, self._plan, folder)
         )
         self._folders.mark_whole(step)
-        told = {"step": step, "folder": str(folder), "loss": self.loss, "validation_loss": self._validation_loss}
+        # A pause saves between two evaluations.
+        validation_loss = self._validation_loss if self._validated_step == step else None
+        told = {"step": step, "folder": str(folder), "loss": self.loss, "validation_loss": validation_loss}
         self._voice.take(ReportKind.CHECKPOINT, told)
 
     def _is_wanted_to_pause(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from catalog.jobs import Form
+from deployments.fine_tuning.examples import messages_of
 
 MAX_PROBLEMS = 10
 # Where neither the catalog nor the model says how long a context may be.
@@ -79,4 +80,4 @@ def _texts(tokenizer: Any, form: Form, example: Mapping[str, Any]) -> Iterator[s
 
 
 def _rendered(tokenizer: Any, example: Mapping[str, Any], messages: list[dict[str, Any]]) -> str:
-    return tokenizer.apply_chat_template(messages, tools=example.get("tools") or None, tokenize=False)
+    return tokenizer.apply_chat_template(messages_of(messages), tools=example.get("tools") or None, tokenize=False)

@@ -29,6 +29,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from catalog.fine_tuning import Hyperparameters, Method, ReportKind, TrainingPlan
+from deployments.fine_tuning.batches import share_out
 from deployments.fine_tuning.examples import lines_of, prepared
 from deployments.fine_tuning.folders import Folders
 from deployments.fine_tuning.samples import answers, first_prompts
@@ -40,8 +41,6 @@ logger = logging.getLogger("ray.train")
 # Above that of other processes of the machine, which serve.
 NICENESS = 10
 LEARNING_RATE = {"lora": 2e-4, "full": 2e-5}
-# Examples that go through the model at once; the others of a batch follow, and their gradients are added up.
-MAX_MICRO_BATCH = 8
 KEPT_CHECKPOINTS = 2
 
 Trainer = SFTTrainer | DPOTrainer
@@ -70,7 +69,10 @@ def _trained(plan: TrainingPlan, voice: Voice) -> tuple[ReportKind, dict[str, An
     voice.begin()
     set_seed(plan.seed)
     tokenizer = AutoTokenizer.from_pretrained(plan.model)
-    model = AutoModelForCausalLM.from_pretrained(plan.model, dtype=torch.bfloat16 if on_gpu else torch.float32)
+    # Weights that are a pickle are refused.
+    model = AutoModelForCausalLM.from_pretrained(
+        plan.model, dtype=torch.bfloat16 if on_gpu else torch.float32, use_safetensors=True
+    )
     examples = list(lines_of(plan.training_file))
     held_out = list(lines_of(plan.validation_file)) if plan.validation_file else []
     folders = Folders(Path(plan.folder))
@@ -121,17 +123,16 @@ def _trainer(
     teller: Teller,
 ) -> Trainer:
     wished = plan.hyperparameters
-    per_worker = math.ceil(wished.batch_size / plan.num_workers)
-    micro_batch = min(per_worker, MAX_MICRO_BATCH)
-    steps_of_epoch = math.ceil(len(examples) / (per_worker * plan.num_workers))
+    batches = share_out(wished.batch_size, plan.num_workers)
+    steps_of_epoch = math.ceil(len(examples) / (batches.per_worker * plan.num_workers))
     every = wished.checkpoint_every_steps or steps_of_epoch
     on_cpu = model.device.type == "cpu" and not plan.worker_resources.get("GPU")
     common: dict[str, Any] = {
         "output_dir": str(folders.state),
         "num_train_epochs": wished.n_epochs,
-        "per_device_train_batch_size": micro_batch,
-        "per_device_eval_batch_size": micro_batch,
-        "gradient_accumulation_steps": math.ceil(per_worker / micro_batch),
+        "per_device_train_batch_size": batches.micro_batch,
+        "per_device_eval_batch_size": batches.micro_batch,
+        "gradient_accumulation_steps": batches.num_micro_batches,
         "learning_rate": learning_rate(plan.method, wished),
         "warmup_steps": 0.05,
         "lr_scheduler_type": "cosine",

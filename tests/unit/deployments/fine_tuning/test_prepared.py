@@ -70,3 +70,15 @@ def test_samples_ask_the_first_examples_of_any_form() -> None:
         {"prompt": "never", "completion": "c"},
     ]
     assert [each.prompt for each in first_prompts(lines)] == ["1", "once", "2"]
+
+
+def test_samples_ask_in_the_form_that_is_learned() -> None:
+    """With the tools, and with arguments as templates take them: what is learned could not be rendered otherwise."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    asked = [say("user", "1"), say("assistant", None, tool_calls=[call]), say("tool", "3", tool_call_id="1")]
+    chat = {"messages": [*asked, say("assistant", "b")], "tools": tools}
+    preference = {"input": {"messages": asked, "tools": tools}}
+    learned = prepared([chat], Method.SUPERVISED)[-1]["prompt"]
+    for prompt in first_prompts([chat, preference]):
+        assert (prompt.prompt, prompt.messages, prompt.tools) == ("3", learned, tools)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,17 @@ def test_the_first_ten_lines_are_told(tmp_path: Path) -> None:
     bad = file(tmp_path, "a", *[{"prompt": "a", "completion": "word " * 100}] * 20)
     ((_, problem),) = count_tokens(MODEL, 16, [(bad, Form.COMPLETION)]).problems
     assert problem.count("line ") == MAX_PROBLEMS
+
+
+def test_a_template_is_given_tool_calls_as_the_training_gives_them(tmp_path: Path) -> None:
+    """Many templates go through a call's arguments one by one."""
+    model = tmp_path / "model"
+    shutil.copytree(MODEL, model)
+    (model / "chat_template.jinja").write_text(
+        "{% for m in messages %}{{ m.content | trim }}{% for call in m.tool_calls or [] %}"
+        "{% for name, value in call.function.arguments.items() %}{{ name }}={{ value }}{% endfor %}"
+        "{% endfor %}{% endfor %}"
+    )
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    chat = file(tmp_path, "a", {"messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
+    assert count_tokens(str(model), 512, [(chat, Form.CHAT)]).problems == ()
