@@ -113,13 +113,14 @@ class Supervisor:
     def _run(self) -> None:
         try:
             _train(self._plan)
-            kind, data = self._outcome or (ReportKind.FAILED, {"reason": "The training ended without a result."})
+            told = self._outcome or (ReportKind.FAILED, {"reason": "The training ended without a result."})
         except Exception as error:
             # Ray Train has logged whose fault it was.
             logger.error("the training of %s failed: %s", self._plan.job_id, type(error).__name__)
             times = self._plan.max_failures + 1
-            kind, data = ReportKind.FAILED, {"reason": f"The training's workers died {times} times."}
-        self.take(kind, data)
+            died = ReportKind.FAILED, {"reason": f"The training's workers or its own process failed {times} times."}
+            told = self._outcome if self._outcome and self._outcome[0] is ReportKind.FAILED else died
+        self.take(*told)
 
 
 def _train(plan: TrainingPlan) -> None:

@@ -27,7 +27,7 @@ class Diverged(Exception):
 
 
 class Voice:
-    """Speaks to the supervisor; only the first worker does."""
+    """Speaks to the supervisor; but for a failure only the first worker does."""
 
     def __init__(self, job_id: str) -> None:
         from ray.train import get_context
@@ -46,6 +46,11 @@ class Voice:
     def end(self, kind: ReportKind, data: dict[str, Any]) -> None:
         """Say what became of the training."""
         self._call("end", kind, data)
+
+    def fail(self, reason: str) -> None:
+        """Say why it cannot go on, whichever worker this is."""
+        if self._supervisor is not None:
+            ray.get(self._supervisor.end.remote(ReportKind.FAILED, {"reason": reason}))
 
     def should_pause(self) -> bool:
         """Whether the manager wants the training to pause."""

@@ -50,16 +50,21 @@ def train(plan: TrainingPlan) -> None:
     """Train as planned, and say what became of it."""
     voice = Voice(plan.job_id)
     try:
-        kind, data = _trained(plan, voice)
-    except Diverged as error:
-        kind, data = ReportKind.FAILED, {"reason": str(error)}
-    except (MemoryError, torch.OutOfMemoryError):
-        logger.exception("the training of %s ran out of memory", plan.job_id)
-        kind, data = ReportKind.FAILED, {"reason": "The memory is too small for this batch_size and these examples."}
+        voice.end(*_trained(plan, voice))
     except Exception as error:
         logger.exception("the training of %s failed", plan.job_id)
-        kind, data = ReportKind.FAILED, {"reason": f"The training failed ({type(error).__name__}); the log says why."}
-    voice.end(kind, data)
+        voice.fail(_reason(error))
+        if plan.num_workers > 1:
+            # The others wait for this one, so Ray Train has to end them.
+            raise
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, Diverged):
+        return str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "The memory is too small for this batch_size and these examples."
+    return f"The training failed ({type(error).__name__}); the log says why."
 
 
 def _trained(plan: TrainingPlan, voice: Voice) -> tuple[ReportKind, dict[str, Any]]:
