@@ -140,8 +140,10 @@ def warmup(
     if session.is_json:
         print_json(found)
         return
+    # One that keeps nothing has ended as soon as its model is ready.
+    state = "ready" if found["state"] == "ended" else found["state"]
     kept = f", kept so for {found['keep_warm_s']:g} s" if found["keep_warm_s"] else ""
-    print(f"{found['model']} is {found['state']} on {found['gpu']}{kept} (warm-up {found['id']}).")
+    print(f"{found['model']} is {state} on {found['gpu']}{kept} (warm-up {found['id']}).")
 
 
 def _path(model: str, verb: str = "") -> str:
