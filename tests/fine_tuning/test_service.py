@@ -15,6 +15,7 @@ import pytest
 
 from tests.engine.chats import ask
 from tests.engine_server import CHAT, FORMAL, PIRATE
+from tests.fine_tuning.conftest import preferences
 from tests.server import RunningServer, describe, user_config, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -97,6 +98,29 @@ def test_a_supervised_job_makes_an_adapter_that_is_called_by_name(client: openai
     assert made
     assert ask(http, made[0].fine_tuned_model_checkpoint, HELD_OUT)
     assert metrics_of(client, job.id)
+
+
+def test_a_preference_job_raises_what_is_preferred_on_pairs_that_it_has_not_seen(
+    client: openai.OpenAI, http: httpx.Client
+) -> None:
+    """DPO's loss is -log sigmoid of the margin by which preferred answers have become likelier than rejected ones."""
+    job = client.fine_tuning.jobs.create(
+        model=CHAT,
+        training_file=upload(client, preferences(PROMPTS)),
+        validation_file=upload(client, preferences([HELD_OUT, "Tell me about golden tea."])),
+        suffix="brief",
+        seed=5,
+        method={
+            "type": "dpo",
+            "dpo": {"hyperparameters": {"n_epochs": 4, "batch_size": 8, "learning_rate_multiplier": 10}},
+        },
+    )
+    job = until(client, job.id, "succeeded")
+    told = job.to_dict()["raymux"]
+    print(f"loss over held-out pairs: {told['validation_loss_before']:.3f} before, {told['validation_loss']:.3f} after")
+    assert told["validation_loss"] < 0.1 < told["validation_loss_before"]
+    assert job.fine_tuned_model == f"peft:{CHAT}:brief"
+    assert ask(http, job.fine_tuned_model, HELD_OUT)
 
 
 def test_a_job_is_paused_resumed_and_cancelled_while_it_runs(client: openai.OpenAI) -> None:
