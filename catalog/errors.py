@@ -14,7 +14,7 @@ RaymuxError
 │   ├── ModelNotFound           404 model_not_found
 │   ├── PathNotFound            404 not_found
 │   ├── WarmupNotFound          404 warmup_not_found
-│   ├── FileUnknown             404 file_not_found
+│   ├── TrainingFileNotFound    404 file_not_found
 │   ├── JobNotFound             404 job_not_found
 │   ├── MethodNotAllowed        405 method_not_allowed
 │   ├── ModelNotPromoted        409 model_not_promoted
@@ -183,7 +183,7 @@ class WarmupNotFound(RequestError):
     code = "warmup_not_found"
 
 
-class FileUnknown(RequestError):
+class TrainingFileNotFound(RequestError):
     """The caller's tenant has no file with this id."""
 
     status = 404

@@ -1,6 +1,6 @@
 """Fine-tuning jobs: what an operator may set, what a job is asked to do, and what its training says on the way.
 
-A job's states, by OpenAI's names and two of theirs for what may be paused:
+A job's states, by OpenAI's names:
 
     from                 to          when
     validating_files     queued      the files are whole and fit the model
@@ -10,7 +10,8 @@ A job's states, by OpenAI's names and two of theirs for what may be paused:
     queued, running      paused      POST …/pause; from a checkpoint on POST …/resume goes on
     paused               queued      POST …/resume
     running              succeeded   the result is in the catalog
-    running              failed      training has failed as often as it may
+    queued               failed      its model or its file is not there any more
+    running              failed      training has failed as often as it may, or its result cannot be served
     any but the ended    cancelled   POST …/cancel
 """
 
@@ -23,6 +24,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from catalog.models import Settings
+from catalog.source_cache import SourceCacheSettings
 
 
 class JobStatus(StrEnum):
@@ -125,15 +127,17 @@ class Hyperparameters(Settings):
 class TrainingPlan:
     """Everything that a training needs to know; it is the same each time it is started.
 
-    `model` is a folder or a hub id. The files are paths or URLs that fsspec opens, one JSON object a line. In `folder`,
-    which is the job's own, come to be `checkpoints/step-N` and `result`, each whole as soon as it is there, in the form
-    that an engine loads (PEFT's, or a whole model with its tokenizer). No example is longer than `max_tokens`.
+    `model` is the source of the base model, as the configuration has it. The files are paths or URLs that fsspec opens,
+    one JSON object a line. In `folder`, which is the job's own, come to be `checkpoints/step-N` and `result`, each
+    whole as soon as it is there, in the form that an engine loads (PEFT's, or a whole model with its tokenizer). No
+    example is longer than `max_tokens`.
     `num_workers` processes train together, each with `worker_resources` (Ray's names), placed by `strategy`.
     """
 
     job_id: str
     method: Method
     model: str
+    source_cache: SourceCacheSettings = field(default_factory=SourceCacheSettings)
     training_file: str
     validation_file: str | None = None
     folder: str

@@ -11,17 +11,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from catalog.fine_tuning import Method
+from deployments.fine_tuning.storage import opened
 
 Message = dict[str, Any]
 
 
-def lines_of(location: str) -> Iterator[dict[str, Any]]:
-    """The examples of a file at a path or URL that fsspec opens. Raises OSError."""
-    from fsspec.core import url_to_fs
-
-    fs, path = url_to_fs(location)
-    with fs.open(path, "rb") as file:
-        yield from (json.loads(line) for line in file if line.strip())
+def examples_of(location: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The examples of a stored file, each with the number of its line. Raises OSError."""
+    with opened(location) as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield number, json.loads(line)
 
 
 def prepared(lines: Iterable[dict[str, Any]], method: Method) -> list[dict[str, Any]]:

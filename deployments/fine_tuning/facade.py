@@ -21,9 +21,11 @@ from deployments.fine_tuning.files import TrainingFiles
 from deployments.fine_tuning.jobs import Jobs, Write
 from deployments.fine_tuning.metrics import TuningMetrics
 from deployments.fine_tuning.packages import is_installed
+from deployments.fine_tuning.ray_trainings import RayTrainings
 from deployments.fine_tuning.results import model_name
 from deployments.fine_tuning.runner import Runner, Surroundings
 from deployments.fine_tuning.trainings import Trainings
+from deployments.fine_tuning.validation import validate_files
 from deployments.manager.store import Store
 from deployments.metric_families import Snapshot
 
@@ -71,9 +73,9 @@ class FineTuning:
             look=look,
             register=lambda fields: register(fields, self._settings.results),
             file=lambda job, id: self._files.find(job.request.tenant, id),
-            validate=validate or _in_ray,
+            validate=validate or validate_files,
         )
-        self._runner = Runner(self._jobs, trainings or _on_ray(), around, self._metrics, clock)
+        self._runner = Runner(self._jobs, trainings or RayTrainings(), around, self._metrics, clock)
 
     async def restore(self) -> None:
         """Take over what the store holds."""
@@ -126,8 +128,8 @@ class FineTuning:
     async def create(self, request: JobRequest) -> Job:
         """A new job, whose files are validated next.
 
-        Raises PermissionDenied, FileUnknown, InvalidRequest for a file of another form, ModelExists, TooManyJobs or
-        StoreUnavailable.
+        Raises PermissionDenied, TrainingFileNotFound, InvalidRequest for a file of another form, ModelExists,
+        TooManyJobs or StoreUnavailable.
         """
         if not is_installed():
             raise PermissionDenied("This service cannot train: what that needs is not installed where it runs.")
@@ -203,15 +205,3 @@ class FineTuning:
         job = await self._jobs.change(id, lambda job: step(job, now_s))
         self._runner.has_news.set()
         return job
-
-
-async def _in_ray(spec: VariantSpec, files: Sequence[TrainingFile]) -> int:
-    from deployments.fine_tuning.validation import validate_files
-
-    return await validate_files(spec, files)
-
-
-def _on_ray() -> Trainings:
-    from deployments.fine_tuning.ray_trainings import RayTrainings
-
-    return RayTrainings()

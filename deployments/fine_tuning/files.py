@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 
-from catalog.errors import FileInUse, FileUnknown, TooManyJobs
+from catalog.errors import FileInUse, TooManyJobs, TrainingFileNotFound
 from catalog.jobs import TrainingFile
 from deployments.background import Background
 from deployments.fine_tuning.storage import delete
@@ -46,14 +46,14 @@ class TrainingFiles:
         return [file for file in self._files.values() if file.tenant == tenant]
 
     def find(self, tenant: str, id: str, param: str = "id") -> TrainingFile:
-        """A tenant's file. Raises FileUnknown, for that of another tenant too."""
+        """A tenant's file. Raises TrainingFileNotFound, for that of another tenant too."""
         file = self._files.get(id)
         if file is None or file.tenant != tenant:
-            raise FileUnknown("No file has this id. See GET /v1/files.", param=param)
+            raise TrainingFileNotFound("No file has this id. See GET /v1/files.", param=param)
         return file
 
     async def delete(self, tenant: str, id: str) -> None:
-        """Forget a file, and delete it. Raises FileUnknown, FileInUse or StoreUnavailable."""
+        """Forget a file, and delete it. Raises TrainingFileNotFound, FileInUse or StoreUnavailable."""
         file = self.find(tenant, id)
         if id in self._in_use():
             raise FileInUse("A fine-tuning job needs this file: wait for its end, or cancel it.", param="id")

@@ -20,12 +20,12 @@ from autoscaling.yielding import Holder, job_that_yields
 from catalog import job_steps
 from catalog.catalog import Catalog, VariantSpec
 from catalog.errors import (
-    FileUnknown,
     JobStateConflict,
     PermissionDenied,
     RaymuxError,
     ServiceError,
     StoreUnavailable,
+    TrainingFileNotFound,
 )
 from catalog.fine_tuning import FineTuningSettings, JobStatus, Report
 from catalog.job_steps import Step
@@ -124,6 +124,7 @@ class Runner:
             files = [self._around.file(job, id) for id in job.files]
             max_tokens = await self._around.validate(self._variants(job)[0], files)
             await self._jobs.change(job.id, lambda job: job_steps.validated(job, max_tokens))
+            self._validating.pop(job.id, None)
         except ServiceError:
             attempts = self._validating[job.id] = self._validating.get(job.id, 0) + 1
             if attempts >= VALIDATION_ATTEMPTS:
@@ -192,10 +193,10 @@ class Runner:
                 await self._jobs.change(job.id, lambda job: job_steps.waiting(job, found))
                 return False
             plan = plan_of(job, variants[0], found.workers, [self._around.file(job, id) for id in job.files], settings)
-        except (LookupError, SourceNotFound):
+        except LookupError:
             await self._fail(job, "model_not_found", _left(job), "model")
             return False
-        except FileUnknown as error:
+        except TrainingFileNotFound as error:
             await self._fail(job, error.code, error.message, "training_file")
             return False
         now_s = self._clock()

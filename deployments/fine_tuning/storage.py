@@ -37,10 +37,15 @@ class Storage:
         return _located(f"{self._place}/{name}")
 
 
+def opened(location: str) -> IO[bytes]:
+    """A stored file, to be read. Raises OSError."""
+    fs, path = _located(location)
+    return fs.open(path, "rb")
+
+
 def pieces(location: str) -> Iterator[bytes]:
     """The bytes of a stored file, in pieces. Raises OSError."""
-    fs, path = _located(location)
-    with fs.open(path, "rb") as file:
+    with opened(location) as file:
         while piece := file.read(COPY_BYTES):
             yield piece
 

@@ -1,7 +1,8 @@
 """A training in the cluster: a detached actor that has Ray Train run it, and keeps what it says.
 
 The manager may die and another one find it by its name. Whoever kills it ends the training: the controller and workers
-of Ray Train are its children, and leave with their placement group.
+of Ray Train are its children, and leave with it. Their placement group leaves within seconds where the cluster has a
+dashboard, by which Ray Train's own cleaner (2.60) learns that the controller is dead.
 """
 
 from __future__ import annotations
@@ -68,7 +69,6 @@ class Supervisor:
         self._outcome: tuple[ReportKind, dict[str, Any]] | None = None
         self._is_pausing = False
         self._num_starts = 0
-        self._pids: tuple[int, ...] = ()
         threading.Thread(target=self._run, name="training", daemon=True).start()
 
     # Called by the manager
@@ -82,15 +82,10 @@ class Supervisor:
         """Have the training save a checkpoint after the step it is at, and stop."""
         self._is_pausing = True
 
-    def worker_pids(self) -> tuple[int, ...]:
-        """The processes that train, once they do."""
-        return self._pids
+    # Called by the workers
 
-    # Called by the first worker
-
-    def begin(self, pid: int) -> None:
+    def begin(self) -> None:
         """The workers run, for the first time or again."""
-        self._pids = (pid,)
         self._outcome = None
         self._num_starts += 1
         if self._num_starts > 1:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from pathlib import Path
 from typing import Any
 
-import ray
 import torch
 import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from catalog.fine_tuning import Method, ReportKind, TrainingPlan
 from deployments.fine_tuning.folders import Folders
-from deployments.fine_tuning.supervisor import find_supervisor
-from deployments.fine_tuning.weights import write_servable
+from deployments.fine_tuning.voice import Voice
+from deployments.fine_tuning.weights import Weights
 
 TOLD_EVERY_S = 1.0
 ASKED_EVERY_S = 0.5
@@ -24,43 +21,6 @@ ASKED_EVERY_S = 0.5
 
 class Diverged(Exception):
     """The loss is no number any more."""
-
-
-class Voice:
-    """Speaks to the supervisor; but for a failure only the first worker does."""
-
-    def __init__(self, job_id: str) -> None:
-        from ray.train import get_context
-
-        self.is_first = get_context().get_world_rank() == 0
-        self._supervisor: Any = find_supervisor(job_id)
-
-    def begin(self) -> None:
-        """This worker runs."""
-        self._call("begin", os.getpid())
-
-    def take(self, kind: ReportKind, data: dict[str, Any]) -> None:
-        """Say something on the way."""
-        self._call("take", kind, data)
-
-    def end(self, kind: ReportKind, data: dict[str, Any]) -> None:
-        """Say what became of the training."""
-        self._call("end", kind, data)
-
-    def fail(self, reason: str) -> None:
-        """Say why it cannot go on, whichever worker this is."""
-        if self._supervisor is not None:
-            ray.get(self._supervisor.end.remote(ReportKind.FAILED, {"reason": reason}))
-
-    def should_pause(self) -> bool:
-        """Whether the manager wants the training to pause."""
-        return bool(self._call("is_pausing"))
-
-    def _call(self, method: str, *arguments: Any) -> Any:
-        # A supervisor that is gone takes its workers with it; until then there is nobody to speak to.
-        if self.is_first and self._supervisor is not None:
-            return ray.get(getattr(self._supervisor, method).remote(*arguments))
-        return None
 
 
 class Teller(TrainerCallback):
@@ -71,7 +31,7 @@ class Teller(TrainerCallback):
         self._folders = folders
         self._voice = voice
         self._trainer: Any = None
-        self._tokenizer: Any = None
+        self._weights: Any = None
         self._told_at_s = self._asked_at_s = self._begun_at_s = 0.0
         self._begun_step = 0
         self._validation_loss: float | None = None
@@ -80,31 +40,10 @@ class Teller(TrainerCallback):
         self.loss: float | None = None
         self.tokens_of_epoch = 0
 
-    def follow(self, trainer: Any, tokenizer: Any) -> None:
-        """The trainer that it belongs to."""
-        self._trainer, self._tokenizer = trainer, tokenizer
+    def follow(self, trainer: Any, weights: Weights) -> None:
+        """The trainer that it belongs to, and what that trains."""
+        self._trainer, self._weights = trainer, weights
         self.tokens_of_epoch = _tokens(trainer.train_dataset, self._plan.method)
-
-    def has_begun(self, resumed_from: Path | None) -> None:
-        """The first step is next."""
-        self._begun_at_s = time.monotonic()
-        self._begun_step = int(resumed_from.name.rpartition("-")[2]) if resumed_from else 0
-        self._voice.take(
-            ReportKind.STARTED,
-            {
-                "num_steps": self._num_steps,
-                "num_examples": len(self._trainer.train_dataset),
-                "trained_tokens": self.tokens_of_epoch,
-                "resumed_from_step": self._begun_step,
-            },
-        )
-
-    @property
-    def _num_steps(self) -> int:
-        arguments = self._trainer.args
-        per_step = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
-        per_epoch = math.ceil(len(self._trainer.train_dataset) / (per_step * self._plan.num_workers))
-        return per_epoch * self._plan.hyperparameters.n_epochs
 
     def validation_loss(self) -> float | None:
         """The loss over the validation file as the model is now; None where there is no such file."""
@@ -115,6 +54,19 @@ class Teller(TrainerCallback):
         return self._validation_loss
 
     # Called by the trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The next step is the first, or the one after the checkpoint's."""
+        self._begun_at_s, self._begun_step = time.monotonic(), state.global_step
+        self._voice.take(
+            ReportKind.STARTED,
+            {
+                "num_steps": state.max_steps,
+                "num_examples": len(self._trainer.train_dataset),
+                "trained_tokens": self.tokens_of_epoch,
+                "resumed_from_step": self._begun_step,
+            },
+        )
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
@@ -160,9 +112,7 @@ class Teller(TrainerCallback):
         if not self._voice.is_first:
             return
         step = state.global_step
-        folder = self._folders.publish(
-            step, lambda folder: write_servable(self._trainer.model, self._tokenizer, self._plan, folder)
-        )
+        folder = self._folders.publish(step, self._weights.write)
         self._folders.mark_whole(step)
         # A pause saves between two evaluations.
         validation_loss = self._validation_loss if self._validated_step == step else None

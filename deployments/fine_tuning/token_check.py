@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from catalog.jobs import Form
-from deployments.fine_tuning.examples import messages_of
+from catalog.source_cache import SourceCacheSettings
+from deployments.fine_tuning.examples import examples_of, messages_of
+from deployments.sources.bring import Sources
 
 MAX_PROBLEMS = 10
 # Where neither the catalog nor the model says how long a context may be.
@@ -22,20 +23,26 @@ class Counted(NamedTuple):
     is_too_long: bool = False
 
 
-def count_tokens(model: str, max_model_len: int | None, files: list[tuple[str, str]]) -> Counted:
-    """Check the examples of files, each a location that fsspec opens and a form, against a model (folder or hub id).
+def count_tokens(
+    source: str,
+    max_model_len: int | None,
+    files: list[tuple[str, str]],
+    source_cache: SourceCacheSettings = SourceCacheSettings(),  # noqa: B008
+) -> Counted:
+    """Check the examples of files, each a location that fsspec opens and a form, against the model of a source.
 
     Of the first file with problems, its first ten lines that are too long, or the one that the model's chat template
-    does not take. Raises OSError where a file or the model cannot be read.
+    does not take. Raises SourceNotFound, or OSError where a file or the model cannot be read.
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    max_tokens = max_model_len or _context(AutoConfig.from_pretrained(model))
+    model = Sources(source_cache).bring_now(source)
+    tokenizer = AutoTokenizer.from_pretrained(model.location)
+    max_tokens = max_model_len or _context(AutoConfig.from_pretrained(model.location))
     for index, (location, form) in enumerate(files):
         problems: list[str] = []
         is_too_long = False
-        for line, example in _examples(location):
+        for line, example in examples_of(location):
             try:
                 texts = list(_texts(tokenizer, Form(form), example))
             except Exception:
@@ -56,16 +63,6 @@ def count_tokens(model: str, max_model_len: int | None, files: list[tuple[str, s
 def _context(config: Any) -> int:
     length = getattr(config, "max_position_embeddings", None)
     return length if isinstance(length, int) and length > 0 else DEFAULT_MAX_TOKENS
-
-
-def _examples(location: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    from fsspec.core import url_to_fs
-
-    fs, path = url_to_fs(location)
-    with fs.open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield number, json.loads(line)
 
 
 def _texts(tokenizer: Any, form: Form, example: Mapping[str, Any]) -> Iterator[str]:

@@ -15,26 +15,22 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    set_seed,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PrinterCallback, set_seed
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from catalog.fine_tuning import Hyperparameters, Method, ReportKind, TrainingPlan
+from catalog.sources import SourceNotFound
 from deployments.fine_tuning.batches import share_out
-from deployments.fine_tuning.examples import lines_of, prepared
+from deployments.fine_tuning.examples import examples_of, prepared
 from deployments.fine_tuning.folders import Folders
 from deployments.fine_tuning.samples import answers, first_prompts
-from deployments.fine_tuning.teller import Diverged, Teller, Voice
-from deployments.fine_tuning.weights import write_servable
+from deployments.fine_tuning.teller import Diverged, Teller
+from deployments.fine_tuning.voice import Voice
+from deployments.fine_tuning.weights import Weights
+from deployments.sources.bring import Sources
 
 logger = logging.getLogger("ray.train")
 
@@ -62,6 +58,8 @@ def train(plan: TrainingPlan) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, Diverged):
         return str(error)
+    if isinstance(error, SourceNotFound):
+        return f"The base model's files cannot be had: {error.for_callers}."
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "The memory is too small for this batch_size and these examples."
     return f"The training failed ({type(error).__name__}); the log says why."
@@ -73,32 +71,27 @@ def _trained(plan: TrainingPlan, voice: Voice) -> tuple[ReportKind, dict[str, An
         os.nice(NICENESS)
     voice.begin()
     set_seed(plan.seed)
-    tokenizer = AutoTokenizer.from_pretrained(plan.model)
-    # Weights that are a pickle are refused.
-    model = AutoModelForCausalLM.from_pretrained(
-        plan.model, dtype=torch.bfloat16 if on_gpu else torch.float32, use_safetensors=True
-    )
-    examples = list(lines_of(plan.training_file))
-    held_out = list(lines_of(plan.validation_file)) if plan.validation_file else []
+    examples = [example for _, example in examples_of(plan.training_file)]
+    held_out = [example for _, example in examples_of(plan.validation_file)] if plan.validation_file else []
     folders = Folders(Path(plan.folder))
     teller = Teller(plan, folders, voice)
-    trainer = _trainer(plan, folders, model, tokenizer, prepared(examples, plan.method), held_out, teller)
-    teller.follow(trainer, tokenizer)
+    trainer, weights = _trainer(plan, str(folders.state), examples, held_out, teller, on_gpu=on_gpu)
+    teller.follow(trainer, weights)
 
     prompts = first_prompts(held_out or examples)
     resumed_from = folders.last_whole()
     before = folders.before() if resumed_from else None
     if before is None:
-        before = {"answers": answers(trainer.model, tokenizer, prompts), "validation_loss": teller.validation_loss()}
+        said = answers(weights.model, weights.tokenizer, prompts)
+        before = {"answers": said, "validation_loss": teller.validation_loss()}
         if voice.is_first:
             folders.note_before(before)
-    teller.has_begun(resumed_from)
     trainer.train(resume_from_checkpoint=str(resumed_from) if resumed_from else None)
     if teller.is_paused:
         return ReportKind.PAUSED, {"step": trainer.state.global_step}
 
     validation_loss = teller.validation_loss()
-    after = answers(trainer.model, tokenizer, prompts)
+    after = answers(weights.model, weights.tokenizer, prompts)
     samples = [
         {"prompt": told.prompt, "before": said, "after": says}
         for told, said, says in zip(prompts, before["answers"], after, strict=True)
@@ -106,7 +99,7 @@ def _trained(plan: TrainingPlan, voice: Voice) -> tuple[ReportKind, dict[str, An
     voice.take(ReportKind.SAMPLES, {"samples": samples})
     result: Path | None = None
     if voice.is_first:
-        result = folders.publish(None, lambda folder: write_servable(trainer.model, tokenizer, plan, folder))
+        result = folders.publish(None, weights.write)
         folders.clear_state()
     return ReportKind.FINISHED, {
         "folder": str(result),
@@ -120,20 +113,51 @@ def _trained(plan: TrainingPlan, voice: Voice) -> tuple[ReportKind, dict[str, An
 
 def _trainer(
     plan: TrainingPlan,
-    folders: Folders,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    folder: str,
     examples: list[dict[str, Any]],
     held_out: list[dict[str, Any]],
     teller: Teller,
-) -> Trainer:
+    *,
+    on_gpu: bool,
+) -> tuple[Trainer, Weights]:
+    """TRL's trainer of the plan, and what it trains."""
+    location = Sources(plan.source_cache).bring_now(plan.model).location
+    tokenizer = AutoTokenizer.from_pretrained(location)
+    # Weights that are a pickle are refused.
+    model = AutoModelForCausalLM.from_pretrained(
+        location, dtype=torch.bfloat16 if on_gpu else torch.float32, use_safetensors=True
+    )
+    is_adapter = plan.hyperparameters.weights == "lora"
+    learned = prepared(examples, plan.method)
+    arguments = _arguments(plan, folder, len(learned), is_validated=bool(held_out), on_gpu=on_gpu)
+    given: dict[str, Any] = {
+        "model": model,
+        "processing_class": tokenizer,
+        "train_dataset": _table(learned),
+        "eval_dataset": _table(prepared(held_out, plan.method)) if held_out else None,
+        "peft_config": _lora(plan.hyperparameters) if is_adapter else None,
+        "callbacks": [teller],
+    }
+    if plan.method is Method.DPO:
+        trainer: Trainer = DPOTrainer(args=DPOConfig(**arguments, beta=plan.hyperparameters.beta), **given)
+    else:
+        trainer = SFTTrainer(args=SFTConfig(**arguments, completion_only_loss=True), **given)
+    # It prints every step.
+    trainer.remove_callback(PrinterCallback)
+    dtype = AutoConfig.from_pretrained(location).dtype or torch.bfloat16
+    return trainer, Weights(trainer.model, tokenizer, dtype, is_adapter=is_adapter)
+
+
+def _arguments(
+    plan: TrainingPlan, folder: str, num_examples: int, *, is_validated: bool, on_gpu: bool
+) -> dict[str, Any]:
+    """What both of TRL's configurations take."""
     wished = plan.hyperparameters
     batches = share_out(wished.batch_size, plan.num_workers)
-    steps_of_epoch = math.ceil(len(examples) / (batches.per_worker * plan.num_workers))
+    steps_of_epoch = math.ceil(num_examples / (batches.per_worker * plan.num_workers))
     every = wished.checkpoint_every_steps or steps_of_epoch
-    on_cpu = model.device.type == "cpu" and not plan.worker_resources.get("GPU")
-    common: dict[str, Any] = {
-        "output_dir": str(folders.state),
+    return {
+        "output_dir": folder,
         "num_train_epochs": wished.n_epochs,
         "per_device_train_batch_size": batches.micro_batch,
         "per_device_eval_batch_size": batches.micro_batch,
@@ -149,33 +173,21 @@ def _trainer(
         "save_strategy": "steps",
         "save_steps": every,
         "save_total_limit": KEPT_CHECKPOINTS,
-        "eval_strategy": "steps" if held_out else "no",
+        "eval_strategy": "steps" if is_validated else "no",
         "eval_steps": every,
-        "use_cpu": on_cpu,
-        "bf16": not on_cpu,
-        "gradient_checkpointing": not on_cpu,
-        "dataloader_pin_memory": not on_cpu,
+        "use_cpu": not on_gpu,
+        "bf16": on_gpu,
+        "gradient_checkpointing": on_gpu,
+        "dataloader_pin_memory": on_gpu,
         "disable_tqdm": True,
         "report_to": [],
     }
-    lora = LoraConfig(
+
+
+def _lora(wished: Hyperparameters) -> LoraConfig:
+    return LoraConfig(
         r=wished.lora_rank, lora_alpha=2 * wished.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    given: dict[str, Any] = {
-        "model": model,
-        "processing_class": tokenizer,
-        "train_dataset": _table(examples),
-        "eval_dataset": _table(prepared(held_out, plan.method)) if held_out else None,
-        "peft_config": lora if wished.weights == "lora" else None,
-        "callbacks": [teller],
-    }
-    if plan.method is Method.DPO:
-        trainer: Trainer = DPOTrainer(args=DPOConfig(**common, beta=wished.beta), **given)
-    else:
-        trainer = SFTTrainer(args=SFTConfig(**common, completion_only_loss=True), **given)
-    # It prints every step.
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
 def learning_rate(method: Method, wished: Hyperparameters) -> float:

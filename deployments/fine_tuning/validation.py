@@ -7,12 +7,12 @@ import logging
 from collections.abc import Sequence
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from catalog.catalog import VariantSpec
 from catalog.errors import ContextLengthExceeded, InvalidTrainingFile, StoreUnavailable
 from catalog.jobs import TrainingFile
-from catalog.sources import locate
+from catalog.sources import SourceNotFound, SourceUnavailable
 from deployments.fine_tuning.token_check import Counted, count_tokens
 
 logger = logging.getLogger("ray.serve")
@@ -27,13 +27,16 @@ async def validate_files(spec: VariantSpec, files: Sequence[TrainingFile]) -> in
     In a Ray task, since counting takes the processor for as long as the files are long. Raises InvalidTrainingFile or
     ContextLengthExceeded, with lines, SourceNotFound, or StoreUnavailable where it could not be done.
     """
-    model = locate(spec.source)
+    locations = [(file.location, str(file.form)) for file in files]
     task = ray.remote(count_tokens).options(num_cpus=0, max_retries=1)
-    call = task.remote(model, spec.engine.max_model_len, [(file.location, str(file.form)) for file in files])
+    call = task.remote(spec.source, spec.engine.max_model_len, locations, spec.source_cache)
     try:
         async with asyncio.timeout(TIMEOUT_S):
             counted: Counted = await call
     except (RayError, OSError, TimeoutError) as error:
+        cause = error.cause if isinstance(error, RayTaskError) else None
+        if isinstance(cause, SourceNotFound) and not isinstance(cause, SourceUnavailable):
+            raise cause from None
         logger.error("files of a fine-tuning job could not be checked: %r", error)
         raise StoreUnavailable("The files or the model's tokenizer could not be read.", retry_after_s=10) from None
     for index, problem in counted.problems:

@@ -59,7 +59,7 @@ class Files:
 
     async def upload(self, request: Request) -> tuple[int, dict[str, Any]]:
         """Take a file: first into a temporary one without a name, so nothing that is broken (off) is stored."""
-        settings = self._line.settings
+        settings = self._line.require_settings()
         async with _form(request, settings.max_file_bytes) as (upload, filename):
             num_bytes = upload.size or 0
             if num_bytes > settings.max_file_bytes:

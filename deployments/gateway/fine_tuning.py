@@ -52,7 +52,7 @@ class FineTuningJobs:
         ]
 
     async def create(self, request: Request) -> tuple[int, dict[str, Any]]:
-        _ = self._line.settings
+        self._line.require_settings()
         body = await read_fields(request, JobBody)
         caller = request.scope["exchange"].caller
         target = find(self._fleet.catalog, body.model, caller)

@@ -167,13 +167,13 @@ OPERATIONS: dict[str, Operation] = {
         "Upload a file of examples, JSONL", _object({"file": {"type": "string"}, "purpose": {"const": "fine-tune"}}),
         _FILE, refusals=(tree.InvalidTrainingFile, tree.TooManyJobs, *_TUNING), takes="multipart/form-data",
     ),
-    "GET /v1/files/{id}": Operation("One file", reply=_FILE, refusals=(tree.FileUnknown, *_TUNING)),
+    "GET /v1/files/{id}": Operation("One file", reply=_FILE, refusals=(tree.TrainingFileNotFound, *_TUNING)),
     "GET /v1/files/{id}/content": Operation(
-        "A file's bytes", media="application/octet-stream", refusals=(tree.FileUnknown, *_TUNING)
+        "A file's bytes", media="application/octet-stream", refusals=(tree.TrainingFileNotFound, *_TUNING)
     ),
     "DELETE /v1/files/{id}": Operation(
         "Delete a file", reply=_object({"id": _STRING, "deleted": _BOOLEAN}),
-        refusals=(tree.FileUnknown, tree.FileInUse, *_TUNING),
+        refusals=(tree.TrainingFileNotFound, tree.FileInUse, *_TUNING),
     ),
     "GET /v1/fine_tuning/jobs": Operation(
         "Fine-tuning jobs", reply=_object({**_LIST, "data": _list_of(_JOB)}), refusals=_TUNING
@@ -181,7 +181,8 @@ OPERATIONS: dict[str, Operation] = {
     "POST /v1/fine_tuning/jobs": Operation(
         "Have a model learn from examples", _body_of(JobBody), _JOB,
         refusals=(
-            tree.ModelNotFound, tree.GpuNotSupported, tree.FileUnknown, tree.ModelExists, tree.TooManyJobs, *_TUNING,
+            tree.ModelNotFound, tree.GpuNotSupported, tree.TrainingFileNotFound, tree.ModelExists, tree.TooManyJobs,
+            *_TUNING,
         ),
     ),
     "GET /v1/fine_tuning/jobs/{id}": Operation("One job", reply=_JOB, refusals=(tree.JobNotFound, *_TUNING)),

@@ -24,8 +24,8 @@ class TuningLine:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
-    @property
-    def settings(self) -> FineTuningSettings:
+    def require_settings(self) -> FineTuningSettings:
+        """What the operator has set of it."""
         settings = self._fleet.catalog.settings.fine_tuning
         if settings is None:
             raise PermissionDenied(OFF)
@@ -45,5 +45,5 @@ class TuningLine:
 
     async def ask(self, verb: str, *arguments: Any) -> Any:
         """What a verb of `deployments.fine_tuning.facade.FineTuning` returns. Raises its errors."""
-        _ = self.settings
+        self.require_settings()
         return await self._fleet.ask(self._fleet.manager.fine_tuning.remote(verb, *arguments))

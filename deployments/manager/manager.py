@@ -8,27 +8,21 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ray import serve
 from ray.exceptions import RayError
 
 from autoscaling.choice import Choice
 from autoscaling.cluster import Cluster
-from catalog.catalog import AdapterSpec, Catalog, Target, VariantSpec
-from catalog.errors import (
-    InvalidRequest,
-    ModelInUse,
-    ModelLoading,
-    ModelNotFound,
-    PermissionDenied,
-    RaymuxError,
-)
+from catalog.catalog import AdapterSpec, Catalog, Target
+from catalog.errors import InvalidRequest, ModelInUse, ModelLoading, ModelNotFound, RaymuxError
 from catalog.loading import MODEL_MANAGER, ConfigError, parse, unpacked
 from catalog.replicas import ReplicaReport
 from catalog.settings import CatalogSettings
 from catalog.warmups import Warmup
 from deployments.background import Background
+from deployments.fine_tuning.facade import FineTuning
 from deployments.garbage import spare_what_stays
 from deployments.manager.changes import PROMOTED, WARMUPS, Changes
 from deployments.manager.cluster_view import ClusterView
@@ -46,6 +40,7 @@ from deployments.manager.orders import Orders
 from deployments.manager.registry import Registry
 from deployments.manager.returned_errors import returns_errors
 from deployments.manager.serve_control import ServeControl
+from deployments.manager.stay import stay_terms
 from deployments.manager.stores import open_store
 from deployments.manager.view import FleetView, Placed, StayTerms
 from deployments.manager.warmups import Warmups
@@ -54,17 +49,12 @@ from deployments.preload.keeper import PoolKeeper
 from router.outlook import SentPrompt
 from router.webhooks import Event
 
-if TYPE_CHECKING:
-    from deployments.fine_tuning.facade import FineTuning
-
 logger = logging.getLogger("ray.serve")
 
 WATCH_TIMEOUT_S = 10.0
 # Changes that come together reach the gateways together.
 COALESCE_S = 0.02
 MAX_EVENTS_SHOWN = 100
-# A replica whose requests are expected is held this much beyond each of its reports.
-EXPECTED_HOLD_S = 10.0
 
 
 # On the head node, where the store's file is: it must find it again after a restart.
@@ -84,8 +74,9 @@ class ModelManager:
         self._changes = Changes()
         self._has_heard = asyncio.Event()
         self._control = ServeControl()
-        self._keepers = Keepers(self._control, self._look, self._changes.note, self._make_room)
-        self._fine_tuning: FineTuning | None = None
+        self._keepers = Keepers(
+            self._control, self._look, self._changes.note, lambda spec: self._fine_tuning.make_room(spec)
+        )
         self._pool = PoolKeeper()
         self._metrics = ManagerMetrics()
         self._gossip = Gossip()
@@ -115,6 +106,9 @@ class ModelManager:
             self._inbox = Inbox(self._store, functools.partial(apply_event, self))
             self._notices = Notices(self._store, self._keepers, self._changes.has_new_state)
             self._warmups = Warmups(self._store, self._ensure_warmup, functools.partial(self._changes.note, WARMUPS))
+            self._fine_tuning = FineTuning(
+                self._store, self._notices.tell, self._known_catalog, self._look, self._serve_result
+            )
             self._news = News(self._changes, self._keepers, self._orders, self._warmups)
             self._housekeeping = Housekeeping(
                 self._known_catalog,
@@ -128,11 +122,12 @@ class ModelManager:
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:
             await self._restore()
-        await self._follow_fine_tuning(settings)
+        self._fine_tuning.follow(settings.fine_tuning)
         if is_first:
             house = self._housekeeping
             for work in (
                 self._hear_replicas, house.run, house.follow_decisions, self._inbox.run, self._notices.run,
+                self._fine_tuning.run,
             ):  # fmt: skip
                 self._background.start(work())
 
@@ -149,31 +144,17 @@ class ModelManager:
             await self._habits.forget(target.name for target in catalog.targets())
 
     async def _restore(self) -> None:
-        for owner in (self._orders, self._warmups, self._habits, self._counts, self._inbox, self._notices):
+        for owner in (
+            self._orders, self._warmups, self._habits, self._counts, self._inbox, self._notices, self._fine_tuning,
+        ):  # fmt: skip
             await owner.restore()
         for name in self._orders.stopped:
             if (target := self._catalog.find(name) if self._catalog else None) is not None:
                 self._keepers.stop(target)
         self._changes.note_all()
 
-    async def _follow_fine_tuning(self, settings: CatalogSettings) -> None:
-        if self._fine_tuning is None and settings.fine_tuning is not None:
-            # Imported where it is wanted, since it is not needed to serve.
-            from deployments.fine_tuning.facade import FineTuning
-
-            tuning = FineTuning(self._store, self._notices.tell, self._known_catalog, self._look, self._serve_result)
-            await tuning.restore()
-            self._fine_tuning = tuning
-            self._background.start(tuning.run())
-        if self._fine_tuning is not None:
-            self._fine_tuning.follow(settings.fine_tuning)
-
     async def _serve_result(self, fields: dict[str, Any], root: str) -> None:
         await self._take_over(await self._registry.add(fields, root))
-
-    def _make_room(self, spec: VariantSpec) -> None:
-        if self._fine_tuning is not None:
-            self._fine_tuning.make_room(spec)
 
     def _known_catalog(self) -> Catalog:
         assert self._catalog is not None
@@ -191,13 +172,9 @@ class ModelManager:
         keeper = self._keepers.take(report)
         if keeper is None:
             return StayTerms(0.0, 0.0)
-        spec, now_s = keeper.spec, time.time()
         if report.used_at_s:
-            self._habits.note_use(spec.model, report.used_at_s)
-        held_until_s = self._warmups.held_until_s(report.variant)
-        if self._habits.is_expected(spec, keeper.expected_start_s, now_s, is_warm=True):
-            held_until_s = max(held_until_s, now_s + EXPECTED_HOLD_S)
-        return StayTerms(held_until_s, self._habits.idle_timeout_s(spec, keeper.expected_start_s))
+            self._habits.note_use(keeper.spec.model, report.used_at_s)
+        return stay_terms(keeper, self._warmups, self._habits, time.time())
 
     # Called by gateways
 
@@ -227,9 +204,9 @@ class ModelManager:
         total = self._counts.total()
         if total is None:
             return None
-        further = [self._fine_tuning.metrics()] if self._fine_tuning is not None else []
+        snapshots = [total, self._metrics.snapshot(), self._fine_tuning.metrics()]
         # In a thread: after a thousand models it takes half a second.
-        return await asyncio.to_thread(exposition, merged([total, self._metrics.snapshot(), *further]))
+        return await asyncio.to_thread(exposition, merged(snapshots))
 
     @returns_errors
     async def ensure(
@@ -335,8 +312,6 @@ class ModelManager:
     @returns_errors
     async def fine_tuning(self, verb: str, *arguments: Any) -> Any:
         """What gateways ask of fine-tuning files and jobs: a verb of FineTuning, and its arguments."""
-        if self._fine_tuning is None:
-            raise PermissionDenied("This service takes no fine-tuning jobs.")
         return await self._fine_tuning.call(verb, *arguments)
 
     def _require_unused(self, target: Target) -> None:

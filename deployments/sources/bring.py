@@ -58,7 +58,7 @@ def _fetch(source: str, remote: RemoteSource, most_bytes: int, folder: Path, exp
         buckets.download(remote, folder, expect)
         return
     # A hidden name: nothing of an archive has one.
-    archive = folder / f".archive{web.suffix_of(source, ARCHIVES)}"
+    archive = folder / f".archive{next(suffix for suffix in ARCHIVES if source.endswith(suffix))}"
     web.download(source, archive, expect, most_bytes)
     archives.unpack(archive, folder, expect, most_bytes)
     archive.unlink()

@@ -12,7 +12,6 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
@@ -119,8 +118,3 @@ def _fail(error: Exception) -> NoReturn:
     if isinstance(error, aiohttp.ClientConnectorError) and isinstance(error.os_error, _NotAllowed):
         raise SourceRefused("nothing is fetched from the address of its server") from None
     raise SourceUnavailable(f"its server cannot be reached, or broke off ({type(error).__name__})") from None
-
-
-def suffix_of(url: str, suffixes: Sequence[str]) -> str:
-    """The one of the suffixes that the URL's path ends in."""
-    return next(suffix for suffix in suffixes if urlsplit(url).path.endswith(suffix))

@@ -12,6 +12,7 @@ import pytest
 from catalog.fine_tuning import Method, ReportKind
 from deployments.engine.adapter_files import check_adapter
 from tests.fine_tuning.conftest import BASE, ENDING, HELD_OUT, Training, preferences
+from tests.server import describe
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -122,19 +123,18 @@ def test_a_paused_training_frees_everything_and_goes_on_as_if_it_had_not(make: M
 def test_a_killed_supervisor_takes_its_workers_with_it_at_once(make: Make) -> None:
     job = make(**LONG).start()
     job.until_kind(ReportKind.METRICS)
-    (pid,) = worker_pids(job)
+    (worker,) = workers()
     job.kill()
     begun_s = time.monotonic()
-    while psutil.pid_exists(pid):
+    while worker.is_running():
         assert time.monotonic() - begun_s < 5
         time.sleep(0.05)
     wait_until_free()
 
 
-def worker_pids(job: Training) -> tuple[int, ...]:
-    import ray
-
-    return ray.get(job.supervisor.worker_pids.remote())
+def workers() -> list[psutil.Process]:
+    """The processes that train."""
+    return [each for each in psutil.process_iter() if "ray::RayTrainWorker" in describe(each)]
 
 
 def wait_until_free() -> None:

@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from raymux.cli import sampling
 from raymux.cli.connection import Session, connected
 from raymux.cli.errors import CliError, ExitCode
+from raymux.cli.gpus import Gpu, preference
 from raymux.cli.output import Waiting, print_json_line
 from raymux.client.cold_start import Watch
 
@@ -44,9 +45,7 @@ def chat(
     model: Annotated[str | None, typer.Option(help="Who answers; without it the server's default model.")] = None,
     system: Annotated[str | None, typer.Option(help="An instruction before the message.")] = None,
     stream: Annotated[bool, typer.Option("--stream", help="Print the answer as it comes.")] = False,
-    gpu: Annotated[
-        list[str] | None, typer.Option(help="A GPU shape such as L40S:2, or several in order of preference.")
-    ] = None,
+    gpu: Gpu = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait for a model that is not ready.")] = False,
     param: Annotated[
         list[str] | None, typer.Option(help="Any other field of the request as NAME=VALUE; may be repeated.")
@@ -58,9 +57,7 @@ def chat(
     `POST /v1/chat/completions` on a line of its own.
     """
     body = {"model": model, **sampling.body_fields(given, param or ())}
-    body = {key: value for key, value in body.items() if value is not None}
-    if gpu:
-        body["gpu_preference"] = gpu[0] if len(gpu) == 1 else gpu
+    body = {key: value for key, value in body.items() if value is not None} | preference(gpu)
     text = _message(message)
     headers = {"x-raymux-no-wait": "true"} if no_wait else {}
     with Waiting() as waiting:

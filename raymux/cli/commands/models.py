@@ -10,6 +10,7 @@ import typer
 
 from raymux.cli.connection import Session, connected
 from raymux.cli.errors import CliError, ExitCode
+from raymux.cli.gpus import Gpu, preference
 from raymux.cli.output import Waiting, print_json, print_table
 from raymux.client import bodies
 from raymux.client.cold_start import in_warmup
@@ -120,16 +121,13 @@ def stop(
 def warmup(
     session: Session,
     model: Name,
-    gpu: Annotated[
-        list[str] | None, typer.Option(help="A GPU shape such as L40S:2, or several in order of preference.")
-    ] = None,
+    gpu: Gpu = None,
     keep_warm: Annotated[float, typer.Option(min=0, help="Seconds it is kept ready, whatever the traffic.")] = 0,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return before it is ready.")] = False,
 ) -> None:
     """Have a model ready before it is needed, and wait until it is."""
-    shapes = None if not gpu else gpu[0] if len(gpu) == 1 else gpu
     begun_s = time.monotonic()
-    found = session.api.post("/v1/warmup", bodies.warmup_body(model, shapes, keep_warm))
+    found = session.api.post("/v1/warmup", {**bodies.warmup_body(model, None, keep_warm), **preference(gpu)})
     with Waiting() as waiting:
         while found["state"] == "starting" and not no_wait:
             waiting.report(in_warmup(found, time.monotonic() - begun_s))

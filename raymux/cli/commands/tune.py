@@ -12,6 +12,7 @@ import typer
 
 from raymux.cli.connection import Session, connected
 from raymux.cli.errors import CliError
+from raymux.cli.gpus import Gpu, preference
 from raymux.cli.output import Progress, print_json, print_json_line, print_table
 
 app = typer.Typer(help="Fine-tuning jobs: examples in, a model that is called by name out.", no_args_is_help=True)
@@ -59,9 +60,7 @@ def create(
         int | None, typer.Option("--checkpoint-every-steps", min=1, help="Without it one after each epoch.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="For a job that comes out the same again.")] = None,
-    gpu: Annotated[
-        list[str] | None, typer.Option(help="A GPU shape such as L40S:2, or several in order of preference.")
-    ] = None,
+    gpu: Gpu = None,
     follow: Annotated[bool, typer.Option("--watch", help="Show how far it is until it has ended.")] = False,
 ) -> None:
     """Start a job; a file that is named by its path is uploaded first."""
@@ -77,9 +76,7 @@ def create(
     }
     if validation is not None:
         body["validation_file"] = _file(session, validation)
-    body |= {name: value for name, value in (("suffix", suffix), ("seed", seed)) if value is not None}
-    if gpu:
-        body["gpu_preference"] = gpu[0] if len(gpu) == 1 else gpu
+    body |= preference(gpu) | {name: value for name, value in (("suffix", suffix), ("seed", seed)) if value is not None}
     job = session.api.post(JOBS, body)
     if follow:
         _watch(session, job["id"])

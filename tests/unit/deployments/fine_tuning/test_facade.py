@@ -7,13 +7,13 @@ import pytest
 
 from catalog.errors import (
     FileInUse,
-    FileUnknown,
     InvalidRequest,
     JobNotFound,
     ModelExists,
     PermissionDenied,
     RaymuxError,
     TooManyJobs,
+    TrainingFileNotFound,
 )
 from catalog.fine_tuning import Method
 from catalog.jobs import Form
@@ -29,9 +29,9 @@ from tests.unit.deployments.fine_tuning.conftest import World
 @pytest.mark.parametrize(
     ("request_", "error", "param"),
     [
-        ({"training_file": "nobody"}, FileUnknown, "training_file"),
-        ({"validation_file": "nobody"}, FileUnknown, "validation_file"),
-        ({"tenant": "other"}, FileUnknown, "training_file"),
+        ({"training_file": "nobody"}, TrainingFileNotFound, "training_file"),
+        ({"validation_file": "nobody"}, TrainingFileNotFound, "validation_file"),
+        ({"tenant": "other"}, TrainingFileNotFound, "training_file"),
         ({"method": Method.DPO}, InvalidRequest, "training_file"),
         ({"validation_file": "file-2"}, InvalidRequest, "validation_file"),
         ({"suffix": PIRATE.rpartition(":")[2]}, ModelExists, "suffix"),
@@ -71,7 +71,7 @@ async def test_files_and_jobs_of_another_tenant_are_not_there(world: World) -> N
         with pytest.raises(JobNotFound):
             await world.tuning.call(verb, "other", job.id)
     for verb in ("file", "delete_file"):
-        with pytest.raises(FileUnknown):
+        with pytest.raises(TrainingFileNotFound):
             await world.tuning.call(verb, "other", "file-1")
     assert (await world.tuning.call("jobs", "other"), await world.tuning.call("files", "other")) == ([], [])
     assert len(await world.tuning.call("jobs", "acme")) == len(await world.tuning.call("files", "acme")) == 1

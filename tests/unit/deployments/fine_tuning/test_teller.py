@@ -6,10 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from catalog.fine_tuning import Method, ReportKind, TrainingPlan
-from deployments.fine_tuning import teller as module
 from deployments.fine_tuning.folders import Folders
 from deployments.fine_tuning.teller import Teller
 
@@ -26,13 +23,13 @@ class Voice:
         self.said.append((kind, data))
 
 
-def test_a_checkpoint_has_no_validation_loss_of_another_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_has_no_validation_loss_of_another_step(tmp_path: Path) -> None:
     """A pause saves between two evaluations."""
-    monkeypatch.setattr(module, "write_servable", lambda *_: None)
     plan = TrainingPlan(job_id="a", method=Method.SUPERVISED, model="m", training_file="f", folder=str(tmp_path))
     folders, voice = Folders(tmp_path), Voice()
     teller: Any = Teller(plan, folders, voice)  # pyright: ignore[reportArgumentType]
-    teller.follow(SimpleNamespace(train_dataset={"input_ids": []}, model=None), None)
+    weights = SimpleNamespace(write=lambda folder: None)
+    teller.follow(SimpleNamespace(train_dataset={"input_ids": []}), weights)
     for step, metrics in ((10, {"eval_loss": 0.5}), (13, None)):
         state = SimpleNamespace(global_step=step)
         teller.on_evaluate(None, state, None, metrics=metrics)

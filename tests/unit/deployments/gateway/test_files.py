@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from catalog.errors import FileUnknown, StoreUnavailable
+from catalog.errors import StoreUnavailable, TrainingFileNotFound
 from catalog.jobs import Form, TrainingFile
 from deployments.gateway.files import MAX_FORM_BYTES
 from tests.unit.builders import Client, catalog_settings, http_scope, until
@@ -150,7 +150,7 @@ async def test_a_file_is_shown_read_and_deleted(tuning: GatewayUnderTest, tmp_pa
 
 
 async def test_an_unknown_file_is_not_found(tuning: GatewayUnderTest) -> None:
-    tuning.manager.refusal = FileUnknown("No file has this id.")
+    tuning.manager.refusal = TrainingFileNotFound("No file has this id.")
     for method, path in (("GET", ""), ("GET", "/content"), ("DELETE", "")):
         assert (await tuning.request(method, f"/v1/files/nobody{path}")).status_code == 404
 

@@ -30,8 +30,8 @@ def trainings(monkeypatch: pytest.MonkeyPatch) -> FakeTrainings:
         return 512
 
     trainings = FakeTrainings()
-    monkeypatch.setattr(facade, "_on_ray", lambda: trainings)
-    monkeypatch.setattr(facade, "_in_ray", validate)
+    monkeypatch.setattr(facade, "RayTrainings", lambda: trainings)
+    monkeypatch.setattr(facade, "validate_files", validate)
     monkeypatch.setattr(runner_module, "INTERVAL_S", 0)
     return trainings
 
