@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from catalog.fine_tuning import Report, TrainingPlan
 from deployments.fine_tuning.trainings import TrainingGone, Trainings
@@ -37,10 +38,13 @@ class RayTrainings(Trainings):
         supervisor = await _in_time(asyncio.to_thread(_find, job_id))
         if supervisor is None:
             return
+        place = await _place_of(supervisor)
         ray.kill(supervisor)
         async with asyncio.timeout(GONE_TIMEOUT_S):
             while await asyncio.to_thread(_find, job_id) is not None:  # noqa: ASYNC110
                 await asyncio.sleep(POLL_S)
+        if place is not None:
+            await asyncio.to_thread(remove_placement_group, place)
 
 
 # Imported with the first job, in the thread that needs it: a manager without jobs may lack what a training takes.
@@ -63,6 +67,14 @@ async def _found(job_id: str) -> Any:
     if supervisor is None:
         raise TrainingGone
     return supervisor
+
+
+async def _place_of(supervisor: Any) -> PlacementGroup | None:
+    """What a training holds; None where it does not say, and Ray Train has to find out that it is gone."""
+    try:
+        return await _called(supervisor.place.remote())
+    except (TrainingGone, TimeoutError):
+        return None
 
 
 async def _called(call: Any) -> Any:

@@ -1,8 +1,9 @@
 """A training in the cluster: a detached actor that has Ray Train run it, and keeps what it says.
 
 The manager may die and another one find it by its name. Whoever kills it ends the training: the controller and workers
-of Ray Train are its children, and leave with it. Their placement group leaves within seconds where the cluster has a
-dashboard, by which Ray Train's own cleaner (2.60) learns that the controller is dead.
+of Ray Train are its children, and leave with it. Their placement group does not, so who kills it on purpose removes that
+too. After an accident Ray Train's own cleaner (2.60) does, once it has learned from Ray's dashboard of the controller's
+death, which takes some seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, cast
 
 import ray
 from ray.actor import ActorHandle
+from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from catalog.fine_tuning import Report, ReportKind, TrainingPlan
@@ -69,6 +71,7 @@ class Supervisor:
         self._outcome: tuple[ReportKind, dict[str, Any]] | None = None
         self._is_pausing = False
         self._num_starts = 0
+        self._place: PlacementGroup | None = None
         threading.Thread(target=self._run, name="training", daemon=True).start()
 
     # Called by the manager
@@ -82,10 +85,15 @@ class Supervisor:
         """Have the training save a checkpoint after the step it is at, and stop."""
         self._is_pausing = True
 
+    def place(self) -> PlacementGroup | None:
+        """What the workers hold, once they do."""
+        return self._place
+
     # Called by the workers
 
-    def begin(self) -> None:
-        """The workers run, for the first time or again."""
+    def begin(self, place: PlacementGroup | None) -> None:
+        """The workers run in this placement group, for the first time or again."""
+        self._place = place
         self._outcome = None
         self._num_starts += 1
         if self._num_starts > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import ray
+from ray.util.placement_group import get_current_placement_group
 
 from catalog.fine_tuning import ReportKind
 from deployments.fine_tuning.supervisor import find_supervisor
@@ -22,7 +23,7 @@ class Voice:
 
     def begin(self) -> None:
         """The workers run."""
-        self._call("begin")
+        self._call("begin", get_current_placement_group())
 
     def take(self, kind: ReportKind, data: dict[str, Any]) -> None:
         """Say something on the way."""

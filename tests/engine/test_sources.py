@@ -10,7 +10,7 @@ import pytest
 from catalog.project import PROJECT
 from tests.engine.chats import ask
 from tests.engine_server import ARCHIVES_PORT, BRIEF_IDLE_S, CHAT, PIRATE
-from tests.server import RunningServer
+from tests.server import RunningServer, wait_until
 from tests.unit.deployments.site import Site
 from tests.unit.deployments.sources.adapters import tar, zipped
 
@@ -41,7 +41,12 @@ def test_an_adapter_is_registered_by_url_and_answers_as_the_same_files_here_do(h
             assert ask(http, FETCHED, prompt) == ask(http, PIRATE, prompt) != ask(http, CHAT, prompt)
         assert archives.asked == [PATH], "the manager and the replica are on one node, which fetches once"
     finally:
-        http.delete(f"/v1/models/{FETCHED}")
+        remove(http, FETCHED)
+
+
+def remove(http: httpx.Client, model: str) -> None:
+    """The manager hears a second or two later that the last request has ended."""
+    wait_until(lambda: http.delete(f"/v1/models/{model}").status_code in (200, 404), 30, f"{model} is removed")
 
 
 @pytest.mark.parametrize(
@@ -83,4 +88,4 @@ def test_a_model_is_fetched_by_the_replica_that_needs_it(
         assert archives.asked == [BASE_PATH]
     finally:
         http.post(f"/v1/models/{FETCHED_BASE}/stop", params={"drain": "true"})
-        http.delete(f"/v1/models/{FETCHED_BASE}")
+        remove(http, FETCHED_BASE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 import uuid
@@ -81,13 +82,9 @@ class Training:
 
     def kill(self) -> None:
         """As the manager does to cancel."""
-        import ray
+        from deployments.fine_tuning.ray_trainings import RayTrainings
 
-        ray.kill(self.supervisor)
-        deadline_s = time.monotonic() + 10
-        while self.supervisor is not None:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.05)
+        asyncio.run(RayTrainings().kill(self.plan.job_id))
 
     def hear(self) -> None:
         import ray

@@ -34,6 +34,7 @@ class FakeSupervisors(ModuleType):
         self.found = SimpleNamespace(
             news=SimpleNamespace(remote=lambda since: self._answer("news", since)),
             pause=SimpleNamespace(remote=lambda: self._answer("pause", None)),
+            place=SimpleNamespace(remote=self._place),
         )
 
     def find_supervisor(self, job_id: str) -> Any:
@@ -42,6 +43,11 @@ class FakeSupervisors(ModuleType):
             if not self.num_looks_until_gone:
                 self.found = None
         return self.found
+
+    async def _place(self) -> str:
+        if self.error is not None:
+            raise self.error
+        return "the place"
 
     async def _answer(self, verb: str, argument: Any) -> Any:
         self.asked.append((verb, argument))
@@ -80,15 +86,28 @@ async def test_one_that_is_not_there_or_has_died_is_gone(trainings: RayTrainings
             await call
 
 
-async def test_a_kill_returns_when_the_name_is_free_again(
+async def test_a_kill_returns_when_the_name_is_free_again_and_the_place_with_it(
     trainings: RayTrainings, supervisors: FakeSupervisors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    killed: list[Any] = []
+    killed, removed = list[Any](), list[Any]()
     monkeypatch.setattr(ray_trainings.ray, "kill", killed.append)
+    monkeypatch.setattr(ray_trainings, "remove_placement_group", removed.append)
     monkeypatch.setattr(ray_trainings, "POLL_S", 0)
     await trainings.kill("ftjob-1")
     assert killed == [], "there was none"
     await trainings.start(PLAN)
     supervisors.num_looks_until_gone = 4
+    await trainings.kill("ftjob-1")
+    assert (len(killed), supervisors.found) == (1, None)
+    assert removed == ["the place"]
+
+
+async def test_a_training_that_does_not_say_what_it_holds_is_killed_all_the_same(
+    trainings: RayTrainings, supervisors: FakeSupervisors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[Any] = []
+    monkeypatch.setattr(ray_trainings.ray, "kill", killed.append)
+    await trainings.start(PLAN)
+    supervisors.error, supervisors.num_looks_until_gone = RayActorError(), 2
     await trainings.kill("ftjob-1")
     assert (len(killed), supervisors.found) == (1, None)
