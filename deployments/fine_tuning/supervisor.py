@@ -1,9 +1,9 @@
 """A training in the cluster: a detached actor that has Ray Train run it, and keeps what it says.
 
 The manager may die and another one find it by its name. Whoever kills it ends the training: the controller and workers
-of Ray Train are its children, and leave with it. Their placement group does not, so who kills it on purpose removes that
-too. After an accident Ray Train's own cleaner (2.60) does, once it has learned from Ray's dashboard of the controller's
-death, which takes some seconds.
+of Ray Train are its children, and leave with it. Their placement group does not, so who kills it on purpose removes
+that too. After an accident Ray Train's own cleaner (2.60) does, once it has learned from Ray's dashboard of the
+controller's death, which takes some seconds.
 """
 
 from __future__ import annotations

@@ -9,7 +9,11 @@ import pytest
 
 from catalog.jobs import Form
 from catalog.project import PROJECT
+from catalog.source_cache import SourceCacheSettings
+from catalog.sources import SourceNotFound
 from deployments.fine_tuning.token_check import MAX_PROBLEMS, count_tokens
+from tests.unit.deployments.site import Site
+from tests.unit.deployments.sources.adapters import zipped
 
 MODEL = str(PROJECT / "models" / "demo-chat")
 USER = {"role": "user", "content": "Hello"}
@@ -77,3 +81,13 @@ def test_a_template_is_given_tool_calls_as_the_training_gives_them(tmp_path: Pat
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
     chat = file(tmp_path, "a", {"messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
     assert count_tokens(str(model), 512, [(chat, Form.CHAT)]).problems == ()
+
+
+def test_a_base_that_is_elsewhere_is_fetched(tmp_path: Path) -> None:
+    chat = file(tmp_path, "a", {"messages": [USER, answer(5)]})
+    with Site().open() as site:
+        site.answers["/base.zip"] = 200, {}, zipped({each.name: each.read_bytes() for each in Path(MODEL).iterdir()})
+        cache = SourceCacheSettings(folder=str(tmp_path / "sources"))
+        assert count_tokens(f"{site.url}/base.zip", 512, [(chat, Form.CHAT)], cache).problems == ()
+        with pytest.raises(SourceNotFound):
+            count_tokens(f"{site.url}/none.zip", 512, [(chat, Form.CHAT)], cache)
