@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from deployments.fine_tuning.examples import messages_of
+
+if TYPE_CHECKING:
+    import torch
 
 NUM_SAMPLES = 3
 MAX_NEW_TOKENS = 64
@@ -39,18 +40,21 @@ def first_prompts(lines: Iterable[dict[str, Any]]) -> list[Prompt]:
     return prompts
 
 
-@torch.no_grad()
 def answers(model: Any, tokenizer: Any, prompts: Iterable[Prompt]) -> list[str]:
     """What the model says to each, taking the likeliest token every time."""
+    # Where it is wanted: whoever reads prompts need not wait for it.
+    import torch
+
     was_training = model.training
     model.eval()
     said = []
     for prompt in prompts:
         ids = _ids(tokenizer, prompt).to(model.device)
-        made = model.generate(
-            input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=MAX_NEW_TOKENS, do_sample=False,
-            pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
-        )  # fmt: skip
+        with torch.no_grad():
+            made = model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=MAX_NEW_TOKENS, do_sample=False,
+                pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+            )  # fmt: skip
         said.append(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True))
     model.train(was_training)
     return said
