@@ -27,7 +27,7 @@ def count_tokens(
     source: str,
     max_model_len: int | None,
     files: list[tuple[str, str]],
-    source_cache: SourceCacheSettings = SourceCacheSettings(),  # noqa: B008
+    source_cache: SourceCacheSettings,
 ) -> Counted:
     """Check the examples of files, each a location that fsspec opens and a form, against the model of a source.
 

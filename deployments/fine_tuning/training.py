@@ -144,7 +144,8 @@ def _trainer(
         trainer = SFTTrainer(args=SFTConfig(**arguments, completion_only_loss=True), **given)
     # It prints every step.
     trainer.remove_callback(PrinterCallback)
-    dtype = AutoConfig.from_pretrained(location).dtype or torch.bfloat16
+    dtype = AutoConfig.from_pretrained(location).dtype
+    dtype = dtype if isinstance(dtype, torch.dtype) else torch.bfloat16
     return trainer, Weights(trainer.model, tokenizer, dtype, is_adapter=is_adapter)
 
 

@@ -67,7 +67,8 @@ def _from_detail(detail: Any) -> tuple[str, str | None]:
     if isinstance(detail, str):
         return _clean(detail), None
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        return _at(".".join(map(str, detail[0].get("loc", ()))), str(detail[0].get("msg", "invalid")))
+        loc = detail[0].get("loc")
+        return _at(".".join(map(str, loc)) if isinstance(loc, list) else "", str(detail[0].get("msg", "invalid")))
     return "", None
 
 

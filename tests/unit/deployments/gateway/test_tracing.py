@@ -81,14 +81,12 @@ def collector() -> Iterator[Collector]:
 async def gateway(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GatewayUnderTest]:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
-    # What is left is sent at the end, and sending is tried again for as long as this.
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     gateway = GatewayUnderTest(tracing_from_environment())
     await settle()
     await gateway.publish(report("r1"), report("r2"))
     yield gateway
     await gateway.close()
-    gateway.services.tracing.close()
+    gateway.services.tracing.close(timeout_s=0.2)
 
 
 async def exported(collector: Collector, number: int) -> list[Any]:

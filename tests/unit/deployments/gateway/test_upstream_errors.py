@@ -56,6 +56,12 @@ def test_a_prompt_that_does_not_fit_has_a_code_of_its_own(message: str) -> None:
     assert isinstance(from_engine(400, vllm(message)), ContextLengthExceeded)
 
 
+@pytest.mark.parametrize("loc", [None, 1, "body", {}])
+def test_a_place_in_an_unknown_form_is_left_out(loc: object) -> None:
+    error = from_engine(400, json.dumps({"detail": [{"loc": loc, "msg": "no number"}]}).encode())
+    assert (error.message, error.param) == ("no number", None)
+
+
 @pytest.mark.parametrize("status", [500, 502, 503])
 def test_an_engines_failure_tells_nothing_of_its_insides(status: int) -> None:
     error = from_engine(status, vllm("CUDA error at /opt/venv/lib/vllm/worker.py:12", status))

@@ -16,6 +16,8 @@ from tests.unit.deployments.site import Site
 from tests.unit.deployments.sources.adapters import zipped
 
 MODEL = str(PROJECT / "models" / "demo-chat")
+# Nothing is fetched into it but where a test says so.
+CACHE = SourceCacheSettings()
 USER = {"role": "user", "content": "Hello"}
 
 
@@ -31,8 +33,8 @@ def file(folder: Path, name: str, *examples: Any) -> str:
 
 def test_examples_that_fit_are_counted_against_the_context(tmp_path: Path) -> None:
     chat = file(tmp_path, "a", {"messages": [USER, answer(5)]})
-    assert count_tokens(MODEL, 512, [(chat, Form.CHAT)]) == (512, (), False)
-    from_the_model = count_tokens(MODEL, None, [(chat, Form.CHAT)]).max_tokens
+    assert count_tokens(MODEL, 512, [(chat, Form.CHAT)], CACHE) == (512, (), False)
+    from_the_model = count_tokens(MODEL, None, [(chat, Form.CHAT)], CACHE).max_tokens
     assert (
         from_the_model == json.loads((PROJECT / "models/demo-chat/config.json").read_text())["max_position_embeddings"]
     )
@@ -56,7 +58,7 @@ def test_a_line_that_is_too_long_is_told_in_each_form(tmp_path: Path, form: Form
         },
     }[form]  # fmt: skip
     good, bad = file(tmp_path, "a", short), file(tmp_path, "b", short, example, short)
-    counted = count_tokens(MODEL, 64, [(good, form), (bad, form)])
+    counted = count_tokens(MODEL, 64, [(good, form), (bad, form)], CACHE)
     ((index, problem),) = counted.problems
     assert (index, counted.is_too_long) == (1, True)
     assert problem.startswith("line 2 has ")
@@ -65,7 +67,7 @@ def test_a_line_that_is_too_long_is_told_in_each_form(tmp_path: Path, form: Form
 
 def test_the_first_ten_lines_are_told(tmp_path: Path) -> None:
     bad = file(tmp_path, "a", *[{"prompt": "a", "completion": "word " * 100}] * 20)
-    ((_, problem),) = count_tokens(MODEL, 16, [(bad, Form.COMPLETION)]).problems
+    ((_, problem),) = count_tokens(MODEL, 16, [(bad, Form.COMPLETION)], CACHE).problems
     assert problem.count("line ") == MAX_PROBLEMS
 
 
@@ -80,7 +82,7 @@ def test_a_template_is_given_tool_calls_as_the_training_gives_them(tmp_path: Pat
     )
     call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
     chat = file(tmp_path, "a", {"messages": [USER, {"role": "assistant", "tool_calls": [call]}]})
-    assert count_tokens(str(model), 512, [(chat, Form.CHAT)]).problems == ()
+    assert count_tokens(str(model), 512, [(chat, Form.CHAT)], CACHE).problems == ()
 
 
 def test_a_base_that_is_elsewhere_is_fetched(tmp_path: Path) -> None:
