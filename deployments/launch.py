@@ -26,7 +26,7 @@ from deployments.environment import environment_keys, receiver_secrets, redis_ur
 
 READY_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 60
-POLL_S = 0.2
+POLL_S = 0.05
 
 
 def launch(path: Path, log_path: Path | None, *, plain: bool) -> int:

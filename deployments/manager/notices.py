@@ -13,6 +13,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from importlib import import_module
 
 from autoscaling.notices import Notice, Standing, notice, standing
 from catalog.errors import StoreUnavailable
@@ -21,7 +22,6 @@ from catalog.webhooks import ReceiverSettings
 from deployments.manager.entries import work
 from deployments.manager.keeper import VariantKeeper
 from deployments.manager.outbox import Outbox, OutboxEntry, Outgoing, Send
-from deployments.manager.sender import Sender
 from deployments.manager.store import Kind, Record, Store
 
 INTERVAL_S = 1.0
@@ -42,7 +42,7 @@ class Notices:
         self._keepers = keepers
         self._has_news = has_news
         self._clock = clock
-        self._outbox = Outbox(store, Sender() if send is None else send, clock)
+        self._outbox = Outbox(store, _late_sender() if send is None else send, clock)
         self._standings: dict[str, Standing] = {}
         self._events: list[Outgoing] = []
         self._records: list[Record] = []
@@ -120,6 +120,20 @@ class Notices:
         else:
             self._standings[model] = now
         self._records.append(Record(Kind.STANDING, model, None if now is Standing.COLD else str(now)))
+
+
+def _late_sender() -> Send:
+    """A sender that is made with the first event: aiohttp takes long to import, and most managers have no receivers."""
+    sender: Send | None = None
+
+    async def send(receiver: ReceiverSettings, entry: OutboxEntry) -> None:
+        nonlocal sender
+        if sender is None:
+            module = await asyncio.to_thread(import_module, "deployments.manager.sender")
+            sender = sender or module.Sender()
+        await sender(receiver, entry)
+
+    return send
 
 
 def _outgoing(due: Notice) -> Outgoing:

@@ -12,7 +12,7 @@ from catalog.project import PROJECT
 from catalog.remote import ARCHIVES, RemoteSource, is_remote, parse_remote
 from catalog.source_cache import SourceCacheSettings
 from catalog.sources import SourceRefused, locate
-from deployments.sources import archives, buckets, hub, web
+from deployments.sources import hub
 from deployments.sources.cache import Expect, Held, SourceCache, require_servable
 
 # Adapters are small; what says it is one and is larger would only fill the disk.
@@ -54,9 +54,14 @@ class Sources:
 
 
 def _fetch(source: str, remote: RemoteSource, most_bytes: int, folder: Path, expect: Expect) -> None:
+    # Where it is wanted: what each brings along takes a tenth of a second to import, in processes that are waited for.
     if remote.scheme in ("s3", "gs"):
+        from deployments.sources import buckets
+
         buckets.download(remote, folder, expect)
         return
+    from deployments.sources import archives, web
+
     # A hidden name: nothing of an archive has one.
     archive = folder / f".archive{next(suffix for suffix in ARCHIVES if source.endswith(suffix))}"
     web.download(source, archive, expect, most_bytes)

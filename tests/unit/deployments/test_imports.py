@@ -25,8 +25,7 @@ def imported(module: str) -> set[str]:
 @pytest.mark.parametrize(
     ("module", "not_needed"),
     [
-        ("deployments.app", {"torch", "vllm", "transformers", "pandas", "redis"}),
-        ("deployments.manager.manager", {"torch", "vllm", "redis"}),
+        ("deployments.app", {"torch", "vllm", "transformers", "pandas", "redis", "aiohttp", "fsspec"}),
         # `--help` answers before anything is checked.
         ("deployments.serve", {"pydantic", "yaml", "ray"}),
     ],

@@ -20,7 +20,7 @@ from autoscaling.cluster import Cluster
 from catalog.errors import ModelFailed
 from catalog.providers import ProviderSettings
 from deployments.environment import provider_key
-from deployments.gateway import providers
+from deployments.gateway import provider_client
 from router.keys import Keyring
 from tests.unit.builders import CHAT, Client, catalog_dict, catalog_settings, report, settle, until
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest, chat_scope
@@ -508,7 +508,7 @@ async def test_a_local_model_falls_back_to_a_provider(gateway: GatewayUnderTest,
 async def test_a_reply_without_an_end_is_bounded(
     gateway: GatewayUnderTest, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(providers, "MAX_REPLY_BYTES", 10)
+    monkeypatch.setattr(provider_client, "MAX_REPLY_BYTES", 10)
     provider.scripts = [whole(COMPLETION)]
     assert code_of(await ask(gateway)) == (502, "upstream_error")
 

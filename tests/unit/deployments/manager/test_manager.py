@@ -30,8 +30,8 @@ from catalog.replicas import ScalingDecision, VariantState
 from deployments.manager import housekeeping
 from deployments.manager import keepers as keepers_module
 from deployments.manager import manager as manager_module
-from deployments.manager import notices as notices_module
 from deployments.manager import roster as roster_module
+from deployments.manager import sender as sender_module
 from deployments.manager.manager import ModelManager
 from deployments.manager.view import Placed, unpacked
 from deployments.manager.warmups import scheduled
@@ -599,7 +599,7 @@ async def test_receivers_of_webhooks_are_told_once_also_by_the_next_manager(
         async def __call__(self, receiver: Any, entry: Any) -> None:
             sent.append(f"{entry.type} {receiver.url}")
 
-    monkeypatch.setattr(notices_module, "Sender", FakeSender)
+    monkeypatch.setattr(sender_module, "Sender", FakeSender)
     hooks = {"webhooks": [{"url": "https://example.com/", "secret_env": "S"}]}
     await reconfigure(manager, **hooks)
     await manager.report(report())
