@@ -29,7 +29,7 @@ _ALWAYS = {
     "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
     # A replica's children, such as vLLM's processes, end with it even when it is killed.
     "RAY_kill_child_processes_on_worker_exit_with_raylet_subreaper": "true",
-    # At Serve's default of 0.1 s the idle controller and the GCS take almost twice the CPU; each start waits a few rounds.
+    # At Serve's default of 0.1 s the idle controller and GCS take almost twice the CPU; each start waits a few rounds.
     "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.2",
     # Every process of Serve wakes up at this pace to pass its metrics on, which are collected every 10 s.
     "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
