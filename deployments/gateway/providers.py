@@ -101,8 +101,9 @@ class Providers:
         """Made with the first request: aiohttp takes a tenth of a second to import, and most gateways never need it."""
         if self._client is None:
             module = await asyncio.to_thread(import_module, "deployments.gateway.provider_client")
+            client: type[ProviderClient] = module.ProviderClient
             # Another request may have made it meanwhile.
-            self._client = self._client or module.ProviderClient()
+            self._client = self._client or client()
         return self._client
 
     def _call(self, job: Job) -> Call:

@@ -130,7 +130,8 @@ def _late_sender() -> Send:
         nonlocal sender
         if sender is None:
             module = await asyncio.to_thread(import_module, "deployments.manager.sender")
-            sender = sender or module.Sender()
+            by_http: Callable[[], Send] = module.Sender
+            sender = sender or by_http()
         await sender(receiver, entry)
 
     return send
