@@ -18,6 +18,7 @@ from catalog.project import PROJECT
 from catalog.sources import locate
 from deployments.engine.vllm_engine import command_line, engine_arguments
 from deployments.environment import serve_environment
+from deployments.fine_tuning import packages
 
 CONFIG = PROJECT / "serve_config.yaml"
 REFERENCE, DEFAULT = "vllm-uniproc", "vllm"
@@ -101,9 +102,11 @@ def _ray_llm(
     # Ray Serve LLM chooses the executor itself, and refuses what belongs to vLLM's server.
     left_out = {BACKEND, "disable_uvicorn_access_log", "disable_fastapi_docs"}
     arguments = {key: value for key, value in work.engine_arguments().items() if key not in left_out}
+    # It imports pyarrow, which lies apart from what raymux's own processes see.
+    path = os.pathsep.join([str(PROJECT), str(packages.FOLDER)])
     return running(
         ["benchmarks.ray_llm", json.dumps(arguments), "--port", str(port), *words], name, port, work.probe,
-        environment={**environment, "PYTHONPATH": str(PROJECT)}, python=str(extended("ray_llm")),
+        environment={**environment, "PYTHONPATH": path}, python=str(extended("ray_llm")),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from catalog.errors import InternalError, InvalidRequest, MethodNotAllowed, PathNotFound, RaymuxError
 from deployments.environment import is_behind_haproxy
-from deployments.gateway.exchange import ClientLeft, Exchange, Reply
+from deployments.gateway.exchange import ClientLeft, Exchange, HttpReply
 from deployments.gateway.metrics import GatewayMetrics
 from deployments.gateway.tracing import Tracing
 from deployments.request_id import request_id
@@ -42,7 +42,7 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         exchange = Exchange(request_id(scope), scope["method"], scope["path"], address=client_address(scope))
-        reply = Reply(send, exchange, adds_request_id=self._adds_request_id)
+        reply = HttpReply(send, exchange, adds_request_id=self._adds_request_id)
         scope["exchange"], scope["reply"] = exchange, reply
         # Starlette's router raises its 404 and 405 only where it believes an application stands around it.
         scope["app"] = self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,41 @@ class ClientLeft(Exception):
     """The client has closed its connection, so nobody is there to be answered."""
 
 
-class Reply:
-    """Sends the reply of an exchange: its head once, then its body.
+class Reply(ABC):
+    """Where the answer to an exchange goes: its head once, then its body."""
+
+    exchange: Exchange
+
+    @property
+    @abstractmethod
+    def has_begun(self) -> bool:
+        """Whether its head, or a comment before it, is on its way to the client."""
+
+    @abstractmethod
+    async def begin(self, status: int, content_type: bytes, length: int | None = None, **extra: str) -> None:
+        """Send the head, unless comments have begun the stream already."""
+
+    @abstractmethod
+    async def write(self, chunk: bytes) -> None:
+        """Send a piece of the body."""
+
+    @abstractmethod
+    async def end(self, last: bytes = b"") -> None:
+        """Send the last piece of the body."""
+
+    @abstractmethod
+    async def comment(self, text: str) -> None:
+        """Send an SSE comment, which clients skip; begins the stream if need be."""
+
+    async def whole(self, status: int, body: Any, **extra: str) -> None:
+        """Send a JSON object, or the bytes of one, as the whole reply."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        await self.begin(status, b"application/json", len(content), **extra)
+        await self.end(content)
+
+
+class HttpReply(Reply):
+    """The reply that an exchange's client gets.
 
     A stream may have begun with comments while its model started; then a head that comes later is dropped, and an
     error goes out as an event after which the stream ends without `[DONE]`.
@@ -78,10 +112,14 @@ class Reply:
     def __init__(self, send: Send, exchange: Exchange, *, adds_request_id: bool = True) -> None:
         self._send_message = send
         self._adds_request_id = adds_request_id
-        self._exchange = exchange
-        self.has_begun = False
-        self.is_stream = False
-        self.has_ended = False
+        self.exchange = exchange
+        self._has_begun = False
+        self._is_stream = False
+        self._has_ended = False
+
+    @property
+    def has_begun(self) -> bool:
+        return self._has_begun
 
     async def _send(self, message: Message) -> None:
         try:
@@ -91,19 +129,18 @@ class Reply:
             raise ClientLeft from error
 
     async def begin(self, status: int, content_type: bytes, length: int | None = None, **extra: str) -> None:
-        """Send the head, unless comments have begun the stream already."""
-        if self.has_begun:
+        if self._has_begun:
             return
-        self.has_begun = True
-        self.is_stream = content_type.startswith(b"text/event-stream")
-        exchange = self._exchange
+        self._has_begun = True
+        self._is_stream = content_type.startswith(b"text/event-stream")
+        exchange = self.exchange
         exchange.status = status
         headers = [(b"content-type", content_type)]
         if self._adds_request_id:
             headers.append((b"x-request-id", exchange.request_id.encode("latin-1")))
         if length is not None:
             headers.append((b"content-length", str(length).encode()))
-        if self.is_stream:
+        if self._is_stream:
             # Proxies on the way must not hold events back.
             headers += [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
         if exchange.model is not None:
@@ -121,39 +158,54 @@ class Reply:
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, chunk: bytes) -> None:
-        """Send a piece of the body."""
-        self._exchange.note_first_byte()
+        self.exchange.note_first_byte()
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
 
     async def end(self, last: bytes = b"") -> None:
-        """Send the last piece of the body."""
-        self.has_ended = True
+        self._has_ended = True
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def comment(self, text: str) -> None:
-        """Send an SSE comment, which clients skip; begins the stream if need be."""
         await self.begin(200, EVENT_STREAM)
         await self._send({"type": "http.response.body", "body": f": {text}\n\n".encode(), "more_body": True})
 
-    async def whole(self, status: int, body: Any, **extra: str) -> None:
-        """Send a JSON object, or the bytes of one, as the whole reply."""
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        await self.begin(status, b"application/json", len(content), **extra)
-        await self.end(content)
-
     async def fail(self, error: RaymuxError) -> None:
         """Send an error: as a reply of its own, or as the last event of a stream that has begun."""
-        exchange = self._exchange
+        exchange = self.exchange
         exchange.outcome = "rejected" if error.status < 500 else "failed"
         exchange.error_code = error.code
         body = error.body(exchange.request_id)
-        if not self.has_begun:
+        if not self._has_begun:
             extra = {name.replace("-", "_"): value for name, value in error.headers().items()}
             await self.whole(error.status, body, **extra)
-        elif self.is_stream and not self.has_ended:
+        elif self._is_stream and not self._has_ended:
             # Anthropic's clients heed an event's name, OpenAI's its data.
             name = b"event: error\n" if exchange.endpoint == "/v1/messages" else b""
             await self.end(name + b"data: " + json.dumps(body).encode() + b"\n\n")
         else:
             # A body of known length has begun: closing the connection short of it is the only honest sign.
             raise error
+
+
+class ReplyAround(Reply):
+    """Passes everything on to the reply within."""
+
+    def __init__(self, inner: Reply) -> None:
+        self.exchange = inner.exchange
+        self._inner = inner
+
+    @property
+    def has_begun(self) -> bool:
+        return self._inner.has_begun
+
+    async def begin(self, status: int, content_type: bytes, length: int | None = None, **extra: str) -> None:
+        await self._inner.begin(status, content_type, length, **extra)
+
+    async def write(self, chunk: bytes) -> None:
+        await self._inner.write(chunk)
+
+    async def end(self, last: bytes = b"") -> None:
+        await self._inner.end(last)
+
+    async def comment(self, text: str) -> None:
+        await self._inner.comment(text)

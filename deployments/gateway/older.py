@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from catalog.errors import EmptyResponse, UpstreamError
 from catalog.keys import Access
-from deployments.gateway.exchange import EVENT_STREAM, Reply
+from deployments.gateway.exchange import EVENT_STREAM, Reply, ReplyAround
 from deployments.gateway.guard import GuardedRoute
 from deployments.gateway.inference import Inference, read_json_body
 from deployments.gateway.json_handler import JsonHandler
@@ -24,12 +24,11 @@ from router.older import Body, Form
 _MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 
-class WholeReply(Reply):
+class WholeReply(ReplyAround):
     """Collects the reply of an endpoint, and sends the older form of it."""
 
     def __init__(self, inner: Reply, translate: Callable[[Body], Body]) -> None:
-        super().__init__(inner._send_message, inner._exchange)
-        self._inner = inner
+        super().__init__(inner)
         self._translate = translate
         self._body = b""
         self._status = 200
@@ -50,12 +49,11 @@ class WholeReply(Reply):
         await self._inner.whole(self._status, self._translate(reply))
 
 
-class EventsReply(Reply):
+class EventsReply(ReplyAround):
     """Passes a stream on, each of its events in the older form. An error stays as it is and ends the stream."""
 
     def __init__(self, inner: Reply, translate: Callable[[Body], Body | None]) -> None:
-        super().__init__(inner._send_message, inner._exchange)
-        self._inner = inner
+        super().__init__(inner)
         self._translate = translate
         self._rest = b""
 
@@ -73,9 +71,6 @@ class EventsReply(Reply):
     async def end(self, last: bytes = b"") -> None:
         await self.write(last + b"\n\n")
         await self._inner.end()
-
-    async def comment(self, text: str) -> None:
-        await self._inner.comment(text)
 
     def _event(self, event: bytes) -> bytes:
         if not event.startswith(b"data: ") or event == b"data: [DONE]":

@@ -5,33 +5,31 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from starlette.types import Message
-
 from deployments.gateway.exchange import EVENT_STREAM, Exchange, Reply
 from deployments.gateway.replies.kept import KeptReply
 
 
 class Recording(Reply):
-    """A reply that goes nowhere: followers send what it has recorded."""
+    """A reply that goes nowhere: followers send what it has recorded. `exchange` is whose work it is."""
 
     def __init__(self, exchange: Exchange) -> None:
-        super().__init__(_nowhere, exchange)
+        self.exchange = exchange
         self.status, self.content_type = 0, b""
+        self.has_ended = False
         self.pieces: list[bytes] = []
         self.comments: list[str] = []
         self.changed = asyncio.Condition()
 
     @property
-    def exchange(self) -> Exchange:
-        """That of the request whose work this is."""
-        return self._exchange
+    def has_begun(self) -> bool:
+        return bool(self.content_type or self.comments)
 
     async def begin(self, status: int, content_type: bytes, length: int | None = None, **extra: str) -> None:
         self.status, self.content_type = status, content_type
         await self._tell()
 
     async def write(self, chunk: bytes) -> None:
-        self._exchange.note_first_byte()
+        self.exchange.note_first_byte()
         self.pieces.append(chunk)
         await self._tell()
 
@@ -121,7 +119,3 @@ class Flight:
             or len(recording.comments) > told
             or (has_more and recording.content_type.startswith(EVENT_STREAM[:17]))
         )
-
-
-async def _nowhere(message: Message) -> None:
-    raise AssertionError("a recording is not sent")

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from deployments.gateway.exchange import Reply
+from deployments.gateway.exchange import Reply, ReplyAround
 
 _MAGIC = b"raymux-reply-1 "
 # Replayed in pieces, so that a large one does not block others.
@@ -58,13 +58,13 @@ class KeptReply:
         await reply.end()
 
 
-class TeeReply(Reply):
+class TeeReply(ReplyAround):
     """Passes a reply on and keeps it, up to `max_bytes`."""
 
     def __init__(self, inner: Reply, max_bytes: int) -> None:
-        super().__init__(inner._send_message, inner._exchange)
-        self._inner = inner
+        super().__init__(inner)
         self._max_bytes = max_bytes
+        self._has_ended = False
         self._pieces: list[bytes] | None = []
         self._num_bytes = 0
         self._head = (0, "")
@@ -80,10 +80,7 @@ class TeeReply(Reply):
     async def end(self, last: bytes = b"") -> None:
         self._keep(last)
         await self._inner.end(last)
-        self.has_ended = True
-
-    async def comment(self, text: str) -> None:
-        await self._inner.comment(text)
+        self._has_ended = True
 
     def _keep(self, chunk: bytes) -> None:
         self._num_bytes += len(chunk)
@@ -94,6 +91,6 @@ class TeeReply(Reply):
 
     def kept(self, note: str = "") -> KeptReply | None:
         """The whole reply; None when it was too large or has not ended."""
-        if self._pieces is None or not self.has_ended:
+        if self._pieces is None or not self._has_ended:
             return None
         return KeptReply(*self._head, b"".join(self._pieces), note)

@@ -31,7 +31,7 @@ class Gate:
             self._open.release()
 
     async def __call__(self, reply: Reply) -> None:
-        self.entered.append(reply._exchange.caller.tenant)
+        self.entered.append(reply.exchange.caller.tenant)
         await self._open.acquire()
         await reply.whole(200, {})
 

@@ -8,12 +8,12 @@ from catalog.errors import ModelFailed
 from catalog.replicas import StartStep, VariantState
 from deployments.gateway import cold_start
 from deployments.gateway.cold_start import describe, wait_for_start
-from deployments.gateway.exchange import Exchange, Reply
+from deployments.gateway.exchange import Exchange, HttpReply, Reply
 from tests.unit.builders import Sent, report, settle, status
 
 
 def reply_to(sent: Sent) -> Reply:
-    return Reply(sent, Exchange("req-1", "POST", "/"))
+    return HttpReply(sent, Exchange("req-1", "POST", "/"))
 
 
 async def start_that_takes(num_turns: int, outcome: object) -> object:

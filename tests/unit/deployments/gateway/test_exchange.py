@@ -5,7 +5,7 @@ import json
 import pytest
 
 from catalog.errors import InvalidRequest, ModelFailed
-from deployments.gateway.exchange import EVENT_STREAM, Exchange, Reply
+from deployments.gateway.exchange import EVENT_STREAM, Exchange, HttpReply, Reply
 from tests.unit.builders import Sent
 
 
@@ -21,7 +21,7 @@ def exchange() -> Exchange:
 
 @pytest.fixture
 def reply(sent: Sent, exchange: Exchange) -> Reply:
-    return Reply(sent, exchange)
+    return HttpReply(sent, exchange)
 
 
 async def test_the_head_says_what_is_known_of_the_exchange(reply: Reply, sent: Sent, exchange: Exchange) -> None:

@@ -30,7 +30,7 @@ async def limited(gateway: GatewayUnderTest) -> GatewayUnderTest:
 
 def usage(prompt: int, completion: int) -> Any:
     async def answer(reply: Reply) -> None:
-        reply._exchange.usage = Usage(prompt, completion)
+        reply.exchange.usage = Usage(prompt, completion)
         await reply.whole(200, {})
 
     return answer

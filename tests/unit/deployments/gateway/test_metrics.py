@@ -38,7 +38,7 @@ async def scrape(gateway: GatewayUnderTest, **headers: str) -> str:
 
 
 async def tokens(reply: Reply) -> None:
-    reply._exchange.usage = Usage(7, 3)
+    reply.exchange.usage = Usage(7, 3)
     await reply.begin(200, b"application/json")
     await reply.write(b"{}")
     await reply.end()
@@ -100,7 +100,7 @@ async def test_no_secret_reaches_a_log_or_a_metric(warm: GatewayUnderTest, caplo
     caplog.set_level(logging.DEBUG, logger.name)
 
     async def secretive(reply: Reply) -> None:
-        reply._exchange.usage = Usage(7, 3)
+        reply.exchange.usage = Usage(7, 3)
         await reply.whole(200, {"text": "a-secret-completion"})
 
     async def fault(reply: Reply) -> None:

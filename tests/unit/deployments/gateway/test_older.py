@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from catalog.errors import UpstreamError
+from catalog.errors import ContextLengthExceeded, UpstreamError
 from deployments.gateway.exchange import EVENT_STREAM, Reply
 from router.keys import Keyring
 from tests.unit.builders import CHAT, EMBEDDER, report
@@ -91,6 +91,17 @@ async def test_a_stream_that_breaks_ends_in_exactly_one_error(warm: GatewayUnder
     assert reply.text.startswith('data: {"delta": "a"}\n\n')
     assert reply.text.count('"error"') == 1
     assert '"done"' not in reply.text
+
+
+async def test_an_error_after_a_streams_beginning_is_not_kept_for_its_idempotency_key(warm: GatewayUnderTest) -> None:
+    async def refusing(reply: Reply) -> None:
+        await reply.begin(200, EVENT_STREAM)
+        raise ContextLengthExceeded("too long")
+
+    warm.relay.script = [refusing, events(chunk("a"))]
+    sent = {"json": {"prompt": "x"}, "headers": {"idempotency-key": "key-1"}}
+    assert '"error"' in (await warm.post("/v1/infer/stream", **sent)).text
+    assert '"delta": "a"' in (await warm.post("/v1/infer/stream", **sent)).text
 
 
 async def test_wrapped_forms(warm: GatewayUnderTest) -> None:

@@ -9,7 +9,7 @@ import pytest
 from catalog.errors import EmptyResponse, InvalidRequest, UpstreamError
 from catalog.replicas import ReplicaReport
 from deployments.gateway import relay as relay_module
-from deployments.gateway.exchange import Exchange, Reply
+from deployments.gateway.exchange import Exchange, HttpReply
 from deployments.gateway.relay import MAX_ERROR_BYTES, Relay, ReplicaDraining, ReplicaGone
 from deployments.wire import Usage, decode_adapter, usage_trailer
 from tests.unit.builders import Sent, adapter, until
@@ -37,7 +37,7 @@ class Sending:
     def __init__(self) -> None:
         self.sent = Sent()
         self.exchange = Exchange("req-1", "POST", "/v1/chat/completions")
-        self.reply = Reply(self.sent, self.exchange)
+        self.reply = HttpReply(self.sent, self.exchange)
 
     async def to(
         self, relay: Relay, replica: ReplicaReport, headers: dict[bytes, bytes] | None = None, **more
@@ -95,7 +95,7 @@ async def test_a_piece_of_a_stream_is_passed_on_before_the_next_one_exists(relay
 
     sending = Sending()
     sending.sent = Watching()
-    sending.reply = Reply(sending.sent, sending.exchange)
+    sending.reply = HttpReply(sending.sent, sending.exchange)
     async with Replica(script) as replica:
         await sending.to(relay, replica.report)
     assert sending.sent.body == b"data: 1\n\ndata: 2\n\n"

@@ -150,7 +150,7 @@ async def test_the_engine_s_spans_hang_below_the_attempt_s(gateway: GatewayUnder
 
     async def engine(reply: Reply) -> None:
         replica: ReplicaReport = report("r1")
-        told = _headers(replica, {b"traceparent": b"the client's"}, None, reply._exchange)
+        told = _headers(replica, {b"traceparent": b"the client's"}, None, reply.exchange)
         seen.append(told[b"traceparent"].decode())
         await reply.whole(200, {})
 

@@ -41,7 +41,7 @@ class Engine:
         self.count += 1
         number = self.count
         await self._wait()
-        reply._exchange.usage = Usage(5, 5)
+        reply.exchange.usage = Usage(5, 5)
         content = json.dumps({"answer": number}).encode()
         await reply.begin(200, b"application/json", len(content))
         await reply.end(content)
