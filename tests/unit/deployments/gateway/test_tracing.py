@@ -81,6 +81,8 @@ def collector() -> Iterator[Collector]:
 async def gateway(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[GatewayUnderTest]:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
+    # What is left is sent at the end, and sending is tried again for as long as this.
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")
     gateway = GatewayUnderTest(tracing_from_environment())
     await settle()
     await gateway.publish(report("r1"), report("r2"))
