@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 from router.anthropic.responses import Tokens, completion_to_message, message_to_completion, tokens_of
@@ -92,8 +93,10 @@ class _Same:
             self.tokens = Tokens(*(new or old for new, old in zip(tokens, before, strict=True)))
 
 
-class _Chunks:
-    def __init__(self, stream: ToChunks) -> None:
+class _Translated(ABC):
+    """Passes events on in the other API's form."""
+
+    def __init__(self, stream: ToChunks | ToEvents) -> None:
         self._stream = stream
 
     @property
@@ -110,30 +113,29 @@ class _Chunks:
             return b""
         body = _object(event.data)
         _require_no_error(body)
+        return self._fed(body)
+
+    @abstractmethod
+    def _fed(self, body: dict[str, Any]) -> bytes: ...
+
+
+class _Chunks(_Translated):
+    _stream: ToChunks
+
+    def _fed(self, body: dict[str, Any]) -> bytes:
         sent = b"".join(map(data_event, self._stream.feed(body)))
         return sent + DONE if self._stream.is_over else sent
 
 
-class _Events:
-    def __init__(self, stream: ToEvents) -> None:
-        self._stream = stream
-
-    @property
-    def tokens(self) -> Tokens | None:
-        return self._stream.tokens
-
-    @property
-    def is_over(self) -> bool:
-        return self._stream.is_over
+class _Events(_Translated):
+    _stream: ToEvents
 
     def take(self, event: ServerEvent) -> bytes:
-        if event.data is None:
-            _require_harmless(event)
-            return b""
-        if event.data.strip() == b"[DONE]":
+        if event.data is not None and event.data.strip() == b"[DONE]":
             return b"".join(map(named_event, self._stream.end()))
-        body = _object(event.data)
-        _require_no_error(body)
+        return super().take(event)
+
+    def _fed(self, body: dict[str, Any]) -> bytes:
         return b"".join(map(named_event, self._stream.feed(body)))
 
 

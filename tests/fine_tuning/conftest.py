@@ -122,7 +122,7 @@ def make(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
     made: list[Training] = []
     folder_of_all = tmp_path_factory.mktemp("trainings")
 
-    def make(method: Method = Method.SUPERVISED, *, folder: str = "", seed: int = 7, **wished: Any) -> Training:
+    def make(method: Method = Method.SUPERVISED, *, folder: str = "", num_workers: int = 1, **wished: Any) -> Training:
         examples = supervised if method is Method.SUPERVISED else preferences
         id = f"ftjob-{uuid.uuid4().hex}"
         plan = TrainingPlan(
@@ -133,7 +133,8 @@ def make(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ca
             validation_file=write(folder_of_all / f"{method}-held-out.jsonl", examples(HELD_OUT)),
             folder=str(folder_of_all / (folder or id)),
             hyperparameters=Hyperparameters(**{"lora_rank": 8, "learning_rate_multiplier": 30, **wished}),
-            seed=seed,
+            seed=7,
+            num_workers=num_workers,
             worker_resources={"CPU": 1},
         )
         made.append(Training(plan))

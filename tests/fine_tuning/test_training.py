@@ -120,6 +120,20 @@ def test_a_paused_training_frees_everything_and_goes_on_as_if_it_had_not(make: M
     assert same == pytest.approx({step: both[step] for step in same}, rel=1e-4)
 
 
+def test_several_workers_learn_together_and_one_of_them_is_killed(make: Make) -> None:
+    """They share each step's examples and add up gradients by gloo; when one is gone, all begin at the checkpoint."""
+    job = make(num_workers=2, n_epochs=4, batch_size=4, checkpoint_every_steps=10).start()
+    job.until(lambda report: report.kind is ReportKind.METRICS and report.data["step"] > 10)
+    first, second = sorted(workers(), key=lambda each: each.create_time())
+    second.kill()
+    finished = job.until_kind(ReportKind.FINISHED).data
+    assert not first.is_running()
+    assert finished["num_steps"] == 52
+    assert finished["validation_loss"] < 0.1 < finished["validation_loss_before"]
+    check_adapter(finished["folder"], str(BASE), max_rank=8)
+    assert len(job.of(ReportKind.RESTARTED)) == 1
+
+
 def test_a_killed_supervisor_takes_its_workers_with_it_at_once(make: Make) -> None:
     job = make(**LONG).start()
     job.until_kind(ReportKind.METRICS)
