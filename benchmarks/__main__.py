@@ -35,7 +35,7 @@ SUITE: tuple[tuple[str, ...], ...] = (
     ("gateway", "--bodies", "64", "--slow", "64"),
     ("zipf",),
     ("gateways", "--duration-s", "2"),
-    ("vllm", "--duration-s", "1", "--streams", "1", "32"),
+    ("vllm", "--duration-s", "2", "--streams", "1", "32"),
     ("replica_choice", "--loads", "0.7"),
     ("policy_tick",),
     ("many_models",),
