@@ -52,7 +52,7 @@ fmt: install ## format the code and mend what ruff can mend
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
-bench: install ## run the suite of benchmarks (about 25 minutes), or the one that ARGS names
+bench: install ## run the suite of benchmarks (about 20 minutes), or the one that ARGS names
 	$(PY) -m benchmarks $(ARGS)
 
 bench-autoscaling: install ## replay the traces through the scaling policies
