@@ -97,28 +97,7 @@ class ModelManager:
             logger.error("the configuration is no good, so the one before stays: %s", error)
             return
         if is_first:
-            self._store = open_store(settings)
-            self._registry = Registry(self._store)
-            self._orders = Orders(self._store)
-            self._habits = Habits(self._store)
-            self._counts = FleetCounts(self._store)
-            self._cluster_view = ClusterView(settings.launcher_config)
-            self._inbox = Inbox(self._store, functools.partial(apply_event, self))
-            self._notices = Notices(self._store, self._keepers, self._changes.has_new_state)
-            self._warmups = Warmups(self._store, self._ensure_warmup, functools.partial(self._changes.note, WARMUPS))
-            self._fine_tuning = FineTuning(
-                self._store, self._notices.tell, self._known_catalog, self._look, self._serve_result
-            )
-            self._news = News(self._changes, self._keepers, self._orders, self._warmups)
-            self._housekeeping = Housekeeping(
-                self._known_catalog,
-                self._keepers,
-                self._warmups,
-                self._habits,
-                self._counts,
-                self._metrics,
-                self._start_soon,
-            )
+            self._furnish(settings)
         await self._take_over(await self._registry.configure(settings), is_first=is_first)
         if is_first:
             await self._restore()
@@ -130,6 +109,31 @@ class ModelManager:
                 self._fine_tuning.run,
             ):  # fmt: skip
                 self._background.start(work())
+
+    def _furnish(self, settings: CatalogSettings) -> None:
+        """Make the parts that a first configuration says how to."""
+        self._store = open_store(settings)
+        self._registry = Registry(self._store)
+        self._orders = Orders(self._store)
+        self._habits = Habits(self._store)
+        self._counts = FleetCounts(self._store)
+        self._cluster_view = ClusterView(settings.launcher_config)
+        self._inbox = Inbox(self._store, functools.partial(apply_event, self))
+        self._notices = Notices(self._store, self._keepers, self._changes.has_new_state)
+        self._warmups = Warmups(self._store, self._ensure_warmup, functools.partial(self._changes.note, WARMUPS))
+        self._fine_tuning = FineTuning(
+            self._store, self._notices.tell, self._known_catalog, self._look, self._serve_result
+        )
+        self._news = News(self._changes, self._keepers, self._orders, self._warmups)
+        self._housekeeping = Housekeeping(
+            self._known_catalog,
+            self._keepers,
+            self._warmups,
+            self._habits,
+            self._counts,
+            self._metrics,
+            self._start_soon,
+        )
 
     async def _take_over(self, catalog: Catalog, *, is_first: bool = False) -> None:
         self._catalog = catalog
