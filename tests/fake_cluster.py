@@ -5,6 +5,7 @@ Ray's fake multi-node provider starts each node as processes of this machine. Th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ from typing import Any
 import psutil
 
 from deployments.environment import serve_environment
-from tests.server import PROJECT, free_port, wait_gone
+from tests.server import PROJECT, free_port, title, wait_gone
 
 HEAD_CPUS = 16
 START_TIMEOUT_S = 90
@@ -120,7 +121,7 @@ class FakeCluster:
 
     def stop(self) -> None:
         """End every process of the cluster, its fake nodes' too."""
-        marker = str(self._folder).encode()
+        marker = str(self._folder)
         family = {*psutil.Process(self._head.pid).children(recursive=True)} if self._head.poll() is None else set()
         self._head.terminate()
         try:
@@ -128,10 +129,11 @@ class FakeCluster:
         except subprocess.TimeoutExpired:
             self._head.kill()
             self._head.wait()
-        left = [*family, *(each for each in psutil.process_iter() if marker in _words(each))]
+        left = [*family, *(each for each in psutil.process_iter() if marker in title(each))]
         for process in left:
             if process.pid != os.getpid():
-                process.kill() if process.is_running() else None
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
         wait_gone(left, 15)
         self._log.close()
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -140,18 +142,11 @@ class FakeCluster:
         """The types of the GPU nodes that run, by their accelerators: `["H100"]`."""
         found = []
         for process in psutil.process_iter():
-            words = _words(process)
-            if b"/raylet/raylet" in words and str(self._folder).encode() in words:
-                found += [name for name, resources in self._node_types.items() if _is_node_of(words, resources)]
+            command = title(process)
+            if "/raylet/raylet" in command and str(self._folder) in command:
+                found += [name for name, resources in self._node_types.items() if _is_node_of(command, resources)]
         return sorted(found)
 
 
-def _is_node_of(words: bytes, resources: Mapping[str, float]) -> bool:
-    return all(name.encode() in words for name in resources if name.startswith("accelerator_type:"))
-
-
-def _words(process: psutil.Process) -> bytes:
-    try:
-        return b" ".join(word.encode(errors="replace") for word in process.cmdline())
-    except psutil.Error:
-        return b""
+def _is_node_of(command: str, resources: Mapping[str, float]) -> bool:
+    return all(name in command for name in resources if name.startswith("accelerator_type:"))

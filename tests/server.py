@@ -252,7 +252,7 @@ class RunningServer:
 
     def engine_cores(self, model: str) -> list[psutil.Process]:
         """vLLM's engine-core processes of the model's replicas."""
-        return [process for process in self.replica_processes(model) if "EngineCore" in _title(process)]
+        return [process for process in self.replica_processes(model) if "EngineCore" in title(process)]
 
     def serve_processes(self, deployment: str) -> list[psutil.Process]:
         """The processes of the replicas of `Gateway` or `ModelManager`."""
@@ -347,11 +347,12 @@ def wait_until(is_so: Callable[[], bool], timeout_s: float, what: str) -> float:
 
 
 def describe(process: psutil.Process) -> str:
-    """A process's id and what it calls itself."""
-    return f"{process.pid} {_title(process)[:100]}"
+    """A process's id and the beginning of what it calls itself."""
+    return f"{process.pid} {title(process)[:100]}"
 
 
-def _title(process: psutil.Process) -> str:
+def title(process: psutil.Process) -> str:
+    """What a process calls itself: its command line, else its name. Any process may end at any time: `(gone)`."""
     try:
         return " ".join(process.cmdline()) or process.name()
     except psutil.Error:

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from tests.integration.calls import chat
-from tests.server import PROJECT, RunningServer, alive, model_entry, user_config, wait_gone
+from tests.server import PROJECT, RunningServer, model_entry, title, user_config, wait_gone
 
 _BUNDLES = """
 import json, ray
@@ -32,7 +32,7 @@ def only_parallel_chat(document: dict[str, Any]) -> None:
 
 def bundles(server: RunningServer) -> list[list[dict[str, float]]]:
     """The bundles of each placement group of the server's cluster, as Ray tells them."""
-    commands = " ".join(word for process in alive(server.processes(server.pid)) for word in process.cmdline())
+    commands = " ".join(map(title, server.processes(server.pid)))
     address = re.search(r"--gcs-address=(\S+)", commands)
     assert address is not None, "no raylet found"
     script = _BUNDLES.replace("ADDRESS", repr(address[1]))
@@ -52,8 +52,8 @@ def test_two_ranks_answer_from_a_placement_group_and_leave_with_it() -> None:
         assert "4" in reply.json()["choices"][0]["message"]["content"]
         assert bundles(server) == [[{"CPU": 0.5}, {"CPU": 0.5}]]
         family = server.replica_processes("demo-chat")
-        ranks = [each for each in family if "Worker" in " ".join(each.cmdline())]
-        assert len(ranks) == 2, [" ".join(each.cmdline()) for each in family]
+        ranks = [each for each in family if "Worker" in title(each)]
+        assert len(ranks) == 2, [title(each) for each in family]
         server.wait_for_state("demo-chat", "cold", 60)
         wait_gone(family, 30)
         assert bundles(server) == []

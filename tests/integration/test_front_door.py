@@ -12,22 +12,21 @@ import pytest
 
 from tests.integration.calls import chat, lines, text
 from tests.integration.conftest import EMULATED
-from tests.server import PROJECT, RunningServer, user_config, wait_until
+from tests.server import PROJECT, RunningServer, title, user_config, wait_until
 
 
 @pytest.mark.haproxy
 def test_haproxy_listens_on_loopback_only(server: RunningServer) -> None:
-    proxies = [each for each in server.processes(None) if each.name() == "haproxy"]
-    assert proxies
-    sockets = [each for proxy in proxies for each in proxy.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+    pids = [each.pid for each in haproxies(server)]
+    connections = [each for each in psutil.net_connections("tcp") if each.pid in pids]
+    sockets = [each for each in connections if each.status == psutil.CONN_LISTEN]
     assert {each.laddr.ip for each in sockets} == {"127.0.0.1"}
     assert server.port in {each.laddr.port for each in sockets}
 
 
 @pytest.mark.haproxy
 def test_haproxys_control_socket_belongs_to_its_owner_alone(server: RunningServer) -> None:
-    (proxy, *_) = [each for each in server.processes(None) if each.name() == "haproxy"]
-    arguments = proxy.cmdline()
+    arguments = title(haproxies(server)[0]).split()
     configuration = Path(arguments[arguments.index("-f") + 1]).read_text()
     assert "mode 600 level admin" in configuration
     assert "mode 666" not in configuration
@@ -55,7 +54,7 @@ def plain(request: pytest.FixtureRequest) -> Iterator[RunningServer]:
 
 
 def test_plain_serve_does_the_same_through_serves_own_proxy(plain: RunningServer) -> None:
-    assert not [each for each in plain.processes(None) if each.name() == "haproxy"]
+    assert not haproxies(plain)
     assert chat(plain, "fast").status_code == 200
     assert text(list(lines(plain, "fast"))) == "one two three four five "
     assert chat(plain, "Fast").status_code == 404
@@ -64,6 +63,11 @@ def test_plain_serve_does_the_same_through_serves_own_proxy(plain: RunningServer
     wait_until(lambda: plain.status("fast")["num_running"] == 1, 5, "it runs")
     stream.close()
     wait_until(lambda: plain.status("fast")["num_running"] == 0, 10, "it was aborted")
+
+
+def haproxies(server: RunningServer) -> list[psutil.Process]:
+    """The processes of the front door."""
+    return [each for each in server.processes(None) if title(each).split()[0].endswith("haproxy")]
 
 
 def serve(config: Path) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 from tests.integration.calls import CLIENT, chat, error
-from tests.server import RunningServer, wait_until
+from tests.server import RunningServer, describe, wait_until
 
 # Its idle timeout is 3 s, its start takes as long.
 MODEL = "slow-start"
@@ -93,7 +93,7 @@ def test_a_killed_manager_loses_no_warmup_and_no_warm_replica(server: RunningSer
 def test_a_killed_controller_loses_no_warmup_and_no_stream(server: RunningServer) -> None:
     ready = warm_up(server, keep_warm_s=120, wait=True)
     pids = server.replica_pids(MODEL)
-    (controller,) = [each for each in server.processes(None) if "ray::ServeController" in " ".join(each.cmdline())]
+    (controller,) = [each for each in server.processes(None) if "ray::ServeController" in describe(each)]
     controller.kill()
     assert chat(server, MODEL, max_tokens=400).status_code == 200
     stays_ready(server, 2 * IDLE_S)
