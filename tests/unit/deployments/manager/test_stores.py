@@ -20,7 +20,7 @@ from tests.redis_server import RedisServer
 from tests.unit.builders import catalog_dict
 
 Open = Callable[[], Store]
-OpenRedis = Callable[[str], RedisStore]
+OpenRedis = Callable[..., RedisStore]
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,8 @@ def redis_server() -> Iterator[RedisServer]:
 async def open_redis(redis_server: RedisServer) -> AsyncIterator[OpenRedis]:
     opened: list[RedisStore] = []
 
-    def open_one(prefix: str) -> RedisStore:
-        opened.append(RedisStore(redis_server.url, StoreRedisSettings(key_prefix=prefix, timeout_s=0.2)))
+    def open_one(prefix: str, timeout_s: float = 5) -> RedisStore:
+        opened.append(RedisStore(redis_server.url, StoreRedisSettings(key_prefix=prefix, timeout_s=timeout_s)))
         return opened[-1]
 
     yield open_one
@@ -113,13 +113,13 @@ async def test_what_is_not_raymux_s_is_left_out(redis_server: RedisServer, open_
 async def test_a_server_that_hangs_or_is_another_s_refuses_changes_in_time(
     redis_server: RedisServer, open_redis: OpenRedis
 ) -> None:
-    store = open_redis("hung:")
+    store, hurried = open_redis("hung:"), open_redis("hung:", timeout_s=0.2)
     redis_server.freeze()
     try:
         with pytest.raises(StoreUnavailable):
-            await store.put(Kind.STOP, "m")
+            await hurried.put(Kind.STOP, "m")
         with pytest.raises(StoreUnavailable):
-            await store.read(Kind.STOP)
+            await hurried.read(Kind.STOP)
     finally:
         redis_server.thaw()
     redis_server.client.set("hung:store:model", "a text")
