@@ -34,7 +34,9 @@ class ServePolicy:
         self._target_ongoing_requests = target_ongoing_requests
 
     def __call__(self, ctx: AutoscalingContext) -> tuple[int, dict[str, Any]]:
-        loads, queued = replica_loads(ctx), ctx.total_queued_requests or 0
+        loads = replica_loads(ctx)
+        # Calls wait for a replica only as long as there is none; the controller adds them up anew at each tick.
+        queued = 0.0 if loads else ctx.total_queued_requests or 0.0
         rules = ScalingRules(
             # Replicas are told of a learned time, or of another one, without being replaced.
             idle_timeout_s=max(_newest(ctx, "idle_timeout_s").values(), default=self._idle_timeout_s),

@@ -203,8 +203,11 @@ class EngineReplica:
             self._changed.set()
             return self._snapshot()
 
-    def record_autoscaling_stats(self) -> dict[str, float]:
-        """For Serve's autoscaler (`deployments.scaling`); a replica that is kept does not count as idle."""
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """For Serve's autoscaler (`deployments.scaling`); a replica that is kept does not count as idle.
+
+        Serve asks several times a second, and would have a thread answer if it were not a coroutine.
+        """
         is_held = time.time() < self._terms.held_until_s
         return {
             "running": float(self._tally.running),

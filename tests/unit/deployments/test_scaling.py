@@ -66,6 +66,11 @@ def test_a_queued_call_wakes_a_cold_variant() -> None:
     assert policy(context(target_num_replicas=0, total_queued_requests=None))[0] == 0
 
 
+def test_what_a_replica_is_there_for_waits_for_none() -> None:
+    idle = {"running": {"r1": [0.0]}, "idle_s": {"r1": [1.0]}}
+    assert policy_of(300, 1)(context(idle, total_queued_requests=3))[0] == 1
+
+
 def test_an_idle_time_that_replicas_were_told_of_counts_before_the_configured_one() -> None:
     policy = policy_of(idle_timeout_s=300, target_ongoing_requests=2)
     idle = {"running": {"r1": [0.0]}, "idle_s": {"r1": [60.0]}, "idle_timeout_s": {"r1": [50.0]}}
