@@ -47,7 +47,9 @@ IDEMPOTENCY_BYTES = 64 * 1024**2
     name=GATEWAY,
     num_replicas=1,
     max_ongoing_requests=100_000,
-    ray_actor_options={"num_cpus": 0},
+    # On the head node, where the front door is and with it what a gateway inherits: keys. From another node's loopback
+    # none would be reached, and a node that Ray's autoscaler removes would take its gateway's streams with it.
+    ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.0001}},
     graceful_shutdown_timeout_s=600,
     # An update starts the new gateway before it ends the old one: without it nobody would serve meanwhile.
     max_surge_percent=100,

@@ -10,7 +10,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from catalog.catalog import VariantSpec
-from catalog.errors import ModelFailed, ModelStopped
+from catalog.errors import ModelFailed, RaymuxError
 from catalog.replicas import ReplicaReport, ReplicaState
 from deployments.manager.serve_control import ServeControl
 
@@ -21,18 +21,18 @@ WAKE_INTERVAL_S = 2.0
 
 
 class Arrivals:
-    """What happens to one start: replicas that became ready or failed, or a stop by hand."""
+    """What happens to one start: replicas that became ready or failed, or why nobody need wait for it any more."""
 
     def __init__(self, control: ServeControl) -> None:
         self._control = control
-        self._news: asyncio.Queue[ReplicaReport | ModelStopped] = asyncio.Queue()
+        self._news: asyncio.Queue[ReplicaReport | RaymuxError] = asyncio.Queue()
 
-    def put(self, news: ReplicaReport | ModelStopped) -> None:
+    def put(self, news: ReplicaReport | RaymuxError) -> None:
         """Tell of one; it is kept for whoever comes to wait."""
         self._news.put_nowait(news)
 
     async def first(self, spec: VariantSpec) -> ReplicaReport:
-        """Wake the variant's application and wait. Raises ModelStopped, or ModelFailed with the reason."""
+        """Wake the variant's application and wait. Raises what was put, or ModelFailed with the reason."""
         wake = asyncio.create_task(self._keep_waking(spec))
         refused = asyncio.create_task(self._refused(spec))
         arrival = asyncio.create_task(self._news.get())
@@ -40,7 +40,7 @@ class Arrivals:
             await asyncio.wait({wake, refused, arrival}, return_when=asyncio.FIRST_COMPLETED)
             if arrival.done():
                 news = arrival.result()
-                if isinstance(news, ModelStopped):
+                if isinstance(news, RaymuxError):
                     raise news
                 if news.state is ReplicaState.FAILED:
                     raise ModelFailed(news.reason)

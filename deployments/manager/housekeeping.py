@@ -21,7 +21,7 @@ PAUSED_S = 3.0
 
 
 class Housekeeping:
-    """Forgets silent replicas, follows warm-ups, saves what was learned, and starts models ahead of their requests.
+    """Forgets silent replicas, follows starts and warm-ups, saves what was learned, and starts models beforehand.
 
     `catalog` gives the one in force, and `start` starts a model without waiting.
     """
@@ -52,6 +52,7 @@ class Housekeeping:
             # After a pause of this process, or of the machine, everybody seems to have been silent.
             if time.monotonic() - begun_s < PAUSED_S:
                 await self._keepers.forget_silent()
+            await self._keepers.end_unplaced()
             self._metrics.tick(self._keepers)
             self.prewarm(time.time())
             try:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from autoscaling.choice import Reason
 from autoscaling.lifecycle import expected_start_s, variant_state
 from catalog.catalog import AdapterSpec, VariantSpec
-from catalog.errors import ModelLoading, ModelStopped, RaymuxError
+from catalog.errors import GpuUnavailable, ModelLoading, ModelStopped, RaymuxError
 from catalog.replicas import (
     ColdStart,
     ReplicaReport,
@@ -32,6 +32,8 @@ from deployments.manager.start_gate import StartGate
 logger = logging.getLogger("ray.serve")
 
 FIRST_GUESS_S = 30.0
+# So long a start is left to find its place, before anybody asks whether there is one.
+PLACING_S = 3.0
 
 
 class VariantKeeper:
@@ -105,7 +107,7 @@ class VariantKeeper:
     async def ensure_ready(self) -> ReplicaReport:
         """A ready replica; starts the variant when there is none. Callers of one start share it.
 
-        Raises ModelStopped, ModelFailed or ModelLoading.
+        Raises ModelStopped, ModelFailed, ModelLoading, or GpuUnavailable when its place goes meanwhile.
         """
         self.require_startable()
         ready = self._ready()
@@ -158,13 +160,13 @@ class VariantKeeper:
         self._changed()
 
     async def _run_start(self, begun_s: float) -> None:
-        """Deploy if need be, wake, and wait for the first ready replica. Raises ModelFailed."""
+        """Deploy if need be, wake, and wait for the first ready replica. Raises ModelFailed, or what ends the start."""
         self._num_starts += 1
         logger.info("starting %s", self.spec.key)
         try:
             await self._deploy()
             arrival = await self._arrivals.first(self.spec)
-        except ModelStopped:
+        except (ModelStopped, GpuUnavailable):
             raise
         except RaymuxError as error:
             self._note_failure(error.message)
@@ -194,6 +196,16 @@ class VariantKeeper:
         self._gate.note_failure(reason, self.spec.lifecycle.retry_backoff_s, time.time())
         logger.error("%s failed to start: %s", self.spec.key, reason)
         # Serve would try again and again by itself; the backoff is ours.
+        self._background.start(self.remove())
+
+    def is_unplaced(self, now_s: float) -> bool:
+        """Whether a start has waited for its place for longer than finding one takes."""
+        return self._state is VariantState.SCHEDULING and now_s - self._since_s > PLACING_S
+
+    def lose_place(self, error: GpuUnavailable) -> None:
+        """End a start that can find no place: whoever waits for it gets the error. Returns at once."""
+        logger.warning("%s: %s", self.spec.key, error.message)
+        self._arrivals.put(error)
         self._background.start(self.remove())
 
     # Stopping and updating

@@ -11,7 +11,7 @@ from autoscaling.choice import Choice, Option, Reason, choose, relief
 from autoscaling.cluster import Cluster, Footing
 from autoscaling.placement import place
 from catalog.catalog import AdapterSpec, Catalog, Target, VariantSpec
-from catalog.errors import GpuUnavailable, ModelNotFound, RaymuxError
+from catalog.errors import GpuUnavailable, ModelLoading, ModelNotFound, RaymuxError
 from catalog.gpus import spills
 from catalog.replicas import ReplicaReport, VariantState
 from deployments.background import Background
@@ -138,6 +138,18 @@ class Keepers:
         for keeper in list(self):
             await keeper.forget_silent(now_s)
 
+    async def end_unplaced(self) -> None:
+        """End starts whose place has gone with its node, and which nothing that may be added has room for."""
+        if not any(keeper.is_unplaced(time.time()) for keeper in self):
+            return
+        try:
+            cluster = await self._look()
+        except ModelLoading:
+            return
+        for keeper in self:
+            if keeper.is_unplaced(time.time()) and self._footing(keeper, cluster) is Footing.NEVER:
+                keeper.lose_place(_no_place([keeper.spec.key]))
+
     async def ensure(
         self,
         variants: tuple[str, ...],
@@ -153,13 +165,18 @@ class Keepers:
         """
         for key in variants:
             self.find(key).forget(suspects)
-        choice = await self.choose(variants, in_order=in_order)
-        keeper = self.find(choice.key)
-        keeper.note_choice(choice.reason)
-        if choice.reason is Reason.OCCUPIED:
-            self._on_occupied(keeper.spec)
-        replica = await (keeper.ensure_ready() if adapter is None else keeper.ensure_adapter(adapter))
-        return Placed(replica, choice.reason)
+        while True:
+            choice = await self.choose(variants, in_order=in_order)
+            keeper = self.find(choice.key)
+            keeper.note_choice(choice.reason)
+            if choice.reason is Reason.OCCUPIED:
+                self._on_occupied(keeper.spec)
+            try:
+                replica = await (keeper.ensure_ready() if adapter is None else keeper.ensure_adapter(adapter))
+            except GpuUnavailable:
+                # The node is gone that it was to start on; the model may have a variant for another one.
+                continue
+            return Placed(replica, choice.reason)
 
     async def choose(self, variants: tuple[str, ...], *, in_order: bool = False) -> Choice:
         """The variant for a request. Raises GpuUnavailable, or why none may be started."""
@@ -170,11 +187,7 @@ class Keepers:
         for option in options:
             if option.is_blocked:
                 self.find(option.key).require_startable()
-        shapes = ", ".join(key.rpartition("@")[2] for key in variants)
-        raise GpuUnavailable(
-            f"No node of this cluster has room for {shapes}, nor may one be added that does. See GET /v1/gpus.",
-            retry_after_s=60,
-        )
+        raise _no_place(variants)
 
     async def relieve(self, variants: tuple[str, ...]) -> None:
         """Start another variant in the background where those that serve are full, or the CPU stands in for GPUs."""
@@ -217,6 +230,14 @@ def _option(keeper: VariantKeeper, footing: Footing, is_spill: bool) -> Option:
         has_room=keeper.has_room,
         can_grow=has_free_place and len(keeper.replicas) < keeper.spec.settings.max_replicas,
         is_blocked=keeper.is_blocked,
+    )
+
+
+def _no_place(variants: Iterable[str]) -> GpuUnavailable:
+    shapes = ", ".join(key.rpartition("@")[2] for key in variants)
+    return GpuUnavailable(
+        f"No node of this cluster has room for {shapes}, nor may one be added that does. See GET /v1/gpus.",
+        retry_after_s=60,
     )
 
 

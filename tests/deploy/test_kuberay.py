@@ -19,6 +19,7 @@ from autoscaling.placement import place
 from catalog.gpus import GPU_TYPES
 from catalog.loading import load, require_keys
 from catalog.project import PROJECT
+from deployments.gateway.gateway import Gateway
 from tests.deploy.conftest import Validators
 
 FOLDER = PROJECT / "deploy" / "kuberay"
@@ -180,7 +181,8 @@ def test_the_keys_come_from_a_secret_and_reach_the_head_only() -> None:
 def test_gateways_stay_where_the_keys_are() -> None:
     deployments = yaml.safe_load(SERVICE["spec"]["serveConfigV2"])["applications"][0]["deployments"]
     gateway = next(each for each in deployments if each["name"] == "Gateway")
-    assert "node:__internal_head__" in gateway["ray_actor_options"]["resources"]
+    assert "ray_actor_options" not in gateway
+    assert "node:__internal_head__" in Gateway.ray_actor_options["resources"]
 
 
 def test_ports_agree(config_path: Path) -> None:
