@@ -7,6 +7,7 @@ tools=(
     redis-server:redis-server
     chromium:chromium
     promtool:prometheus
+    ip:iproute2
 )
 
 missing=() packages=()

@@ -5,14 +5,9 @@ Ray's fake multi-node provider starts each node as processes of this machine. Th
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,10 +15,10 @@ from typing import Any
 import psutil
 
 from deployments.environment import serve_environment
-from tests.server import PROJECT, free_port, title, wait_gone
+from tests.ray_node import RayNode
+from tests.server import free_port, title
 
 HEAD_CPUS = 16
-START_TIMEOUT_S = 90
 # After it a node without work leaves.
 IDLE_TIMEOUT_S = 4
 
@@ -51,13 +46,9 @@ class FakeCluster:
             "RAY_AUTH_MODE": "disabled",
             "AUTOSCALER_UPDATE_INTERVAL_S": "1",
         }
-        self._log = (self._folder / "head.log").open("wb")
-        self._head = subprocess.Popen(
-            self._command(), cwd=PROJECT, env=self.environment, stdout=self._log, stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+        self._head = RayNode(self._folder, "head", self._arguments(), self.environment)
         try:
-            self._wait_until_up()
+            self._head.wait_until_up()
         except BaseException:
             self.stop()
             raise
@@ -102,40 +93,17 @@ class FakeCluster:
             "worker_start_ray_commands": [],
         }
 
-    def _command(self) -> list[str]:
+    def _arguments(self) -> list[str]:
         host, _, port = self.address.partition(":")
         return [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block",
-            f"--node-ip-address={host}", f"--port={port}", f"--num-cpus={HEAD_CPUS}", "--num-gpus=0",
+            "--head", f"--node-ip-address={host}", f"--port={port}", f"--num-cpus={HEAD_CPUS}", "--num-gpus=0",
             f"--autoscaling-config={self.launcher_config}", f"--temp-dir={self._folder}/ray",
-            "--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={free_port()}",
-            f"--ray-client-server-port={free_port()}", "--include-dashboard=false", "--object-store-memory=200000000",
+            f"--ray-client-server-port={free_port()}", "--include-dashboard=false",
         ]  # fmt: skip
-
-    def _wait_until_up(self) -> None:
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        while "Ray runtime started" not in (text := (self._folder / "head.log").read_text(errors="replace")):
-            assert self._head.poll() is None, f"the head node ended:\n{text}"
-            assert time.monotonic() < deadline_s, f"the head node did not start:\n{text}"
-            time.sleep(0.1)
 
     def stop(self) -> None:
         """End every process of the cluster, its fake nodes' too."""
-        marker = str(self._folder)
-        family = {*psutil.Process(self._head.pid).children(recursive=True)} if self._head.poll() is None else set()
-        self._head.terminate()
-        try:
-            self._head.wait(30)
-        except subprocess.TimeoutExpired:
-            self._head.kill()
-            self._head.wait()
-        left = [*family, *(each for each in psutil.process_iter() if marker in title(each))]
-        for process in left:
-            if process.pid != os.getpid():
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
-        wait_gone(left, 15)
-        self._log.close()
+        self._head.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def nodes(self) -> list[str]:
