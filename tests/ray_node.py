@@ -70,7 +70,7 @@ class RayNode:
         end({*family, *(each for each in psutil.process_iter() if str(self._folder) in title(each))})
 
     def kill(self) -> None:
-        """End it and all that descends from it without a chance to say so, as when its machine loses power."""
+        """End it and all that descends from it without a chance to say so, as `kill -9` on its machine would."""
         family = self.family()
         self._process.kill()
         self._process.wait()

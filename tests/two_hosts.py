@@ -95,7 +95,7 @@ class TwoHosts:
         self._other.wait_until_up()
 
     def lose(self) -> None:
-        """The other host loses power."""
+        """Kill everything of the other host's."""
         node, self._other = self._other, None
         if node is not None:
             node.kill()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from catalog.catalog import VariantSpec
 from catalog.replicas import ScalingDecision
 from deployments.manager.sqlite_store import SqliteStore
 from deployments.manager.store import Store
@@ -27,6 +28,28 @@ class FakeServe:
 
     async def forget_decisions(self, app_name: str) -> None:
         self.made.clear()
+
+
+class FakeControl(FakeServe):
+    """Serve with what was deployed in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.apps: set[str] = set()
+
+    async def deploy(self, spec: VariantSpec) -> None:
+        self.apps.add(spec.app_name)
+
+    async def delete(self, app_name: str) -> None:
+        self.apps.discard(app_name)
+
+    async def deployed(self) -> set[str]:
+        return set(self.apps)
+
+    async def deploy_failure(self, app_name: str) -> str | None:
+        return None
+
+    async def wake(self, spec: VariantSpec) -> None: ...
 
 
 @pytest.fixture

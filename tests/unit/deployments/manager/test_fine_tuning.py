@@ -19,7 +19,8 @@ from deployments.fine_tuning import facade
 from deployments.fine_tuning import runner as runner_module
 from tests.unit.builders import CHAT, until
 from tests.unit.deployments.fine_tuning.conftest import FakeTrainings
-from tests.unit.deployments.manager.test_manager import FakeControl, control, names, new_manager, reconfigure
+from tests.unit.deployments.manager.conftest import FakeControl
+from tests.unit.deployments.manager.test_manager import control, names, new_manager, reconfigure
 
 __all__ = ["control"]
 

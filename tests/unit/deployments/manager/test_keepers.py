@@ -10,7 +10,7 @@ import pytest
 
 from autoscaling.choice import Reason
 from autoscaling.cluster import Cluster, Node, NodeType
-from catalog.catalog import Catalog, VariantSpec
+from catalog.catalog import Catalog
 from catalog.errors import GpuUnavailable, ModelLoading
 from catalog.replicas import VariantState
 from catalog.settings import CatalogSettings
@@ -18,19 +18,18 @@ from deployments.manager import keeper as keeper_module
 from deployments.manager.keepers import Keepers
 from deployments.manager.view import Placed
 from tests.unit.builders import CHAT, catalog_dict, report, settle, variant
-from tests.unit.deployments.manager.conftest import FakeServe
+from tests.unit.deployments.manager.conftest import FakeControl
 
 CPU, H100 = f"{CHAT}@CPU", f"{CHAT}@H100:4"
 CPUS = {"CPU": 8.0}
 GPUS = {"CPU": 64.0, "GPU": 4.0, "accelerator_type:H100": 1.0}
 
 
-class Scene(FakeServe):
+class Scene(FakeControl):
     """Serve, which starts nothing by itself, and the cluster as the test has it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.apps: set[str] = set()
         self.cluster = Cluster((Node(CPUS, CPUS), Node(GPUS, GPUS)))
         self.answers = True
 
@@ -38,21 +37,6 @@ class Scene(FakeServe):
         if not self.answers:
             raise ModelLoading("The cluster does not answer.")
         return self.cluster
-
-    async def deploy(self, spec: VariantSpec) -> None:
-        self.apps.add(spec.app_name)
-
-    async def delete(self, app_name: str) -> None:
-        self.apps.discard(app_name)
-
-    async def deployed(self) -> set[str]:
-        return set(self.apps)
-
-    async def deploy_failure(self, app_name: str) -> str | None:
-        return None
-
-    async def wake(self, spec: VariantSpec) -> None:
-        await asyncio.Event().wait()
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from safetensors.numpy import save_file
 
 from autoscaling.choice import Choice, Reason
 from autoscaling.cluster import Cluster, Node
-from catalog.catalog import VariantSpec
 from catalog.errors import (
     InvalidRequest,
     ModelExists,
@@ -49,31 +48,9 @@ from tests.unit.builders import (
     variant,
 )
 from tests.unit.catalog.test_fit_check import LARGE
-from tests.unit.deployments.manager.conftest import FakeServe
+from tests.unit.deployments.manager.conftest import FakeControl
 from tests.unit.deployments.site import Site
 from tests.unit.deployments.sources.adapters import FILES, tar
-
-
-class FakeControl(FakeServe):
-    """Serve with what was deployed in it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.apps: set[str] = set()
-
-    async def deploy(self, spec: VariantSpec) -> None:
-        self.apps.add(spec.app_name)
-
-    async def delete(self, app_name: str) -> None:
-        self.apps.discard(app_name)
-
-    async def deployed(self) -> set[str]:
-        return set(self.apps)
-
-    async def deploy_failure(self, app_name: str) -> str | None:
-        return None
-
-    async def wake(self, spec: VariantSpec) -> None: ...
 
 
 class FakeClusterView:
