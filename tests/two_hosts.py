@@ -6,6 +6,7 @@ iproute2.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -21,8 +22,17 @@ HEAD_CPUS = 4
 
 
 def is_possible() -> bool:
-    """Whether this process may make network namespaces."""
-    return os.geteuid() == 0 and shutil.which("ip") is not None
+    """Whether this process may make network namespaces and links; root in a container often may not."""
+    name = f"rmx-try{os.getpid()}"
+    try:
+        _ip("netns", "add", name)
+        _ip("link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", name)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    finally:
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            _ip("netns", "delete", name)
+    return True
 
 
 class TwoHosts:
@@ -110,4 +120,4 @@ class TwoHosts:
 
 
 def _ip(*arguments: str) -> None:
-    subprocess.run(["ip", *arguments], check=True, timeout=10)
+    subprocess.run(["ip", *arguments], check=True, timeout=10, capture_output=True)

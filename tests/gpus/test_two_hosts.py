@@ -12,7 +12,7 @@ from tests.integration.calls import chat, error, lines
 from tests.server import PROJECT, RunningServer, title, wait_until
 from tests.two_hosts import TwoHosts, is_possible
 
-pytestmark = pytest.mark.skipif(not is_possible(), reason="takes root and iproute2")
+pytestmark = pytest.mark.skipif(not is_possible(), reason="takes iproute2 and the right to make network namespaces")
 
 MODEL = "far"
 
