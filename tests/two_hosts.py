@@ -101,6 +101,8 @@ class TwoHosts:
         mount = 'mount --bind "$0" "$1" && shift && exec "$@"'
         through = ["ip", "netns", "exec", self._name, "sh", "-c", mount, str(files), f"{self._folder}/ray"]
         environment = {name: value for name, value in self.environment.items() if name != "RAY_ADDRESS"}
+        # Where a node leaves the cluster's address for whoever comes later, on this machine too.
+        environment["RAY_TMPDIR"] = str(self._folder)
         self._other = RayNode(self._folder, "other", arguments, environment, through)
         self._other.wait_until_up()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 CHROMIUM = "/usr/bin/chromium"
 # A test waits for what it expects; a page that is right shows it within a second or two, a start of a model included.
@@ -33,6 +33,8 @@ class Dashboard:
         self.url = url
         self.complaints: list[str] = []
         page.set_default_timeout(TIMEOUT_MS)
+        # Which has a default of its own.
+        expect.set_options(timeout=TIMEOUT_MS)
         page.on("console", self._heard)
         page.on("pageerror", lambda error: self.complaints.append(f"uncaught: {error}"))
         page.on("request", self._asked)

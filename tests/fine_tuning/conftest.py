@@ -55,7 +55,7 @@ def cluster() -> Iterator[None]:
     """Ray, in this process; with the dashboard, of which Ray Train asks whether a training's controller has died."""
     import ray
 
-    ray.init(num_cpus=4, include_dashboard=True, log_to_driver=False, configure_logging=False)
+    ray.init("local", num_cpus=4, include_dashboard=True, log_to_driver=False, configure_logging=False)
     yield
     ray.shutdown()
 
