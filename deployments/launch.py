@@ -11,8 +11,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import BinaryIO
 
 from catalog.catalog import Catalog
@@ -44,8 +46,7 @@ def launch(path: Path, log_path: Path | None, *, plain: bool) -> int:
     running = _running_path(log_path)
     running.parent.mkdir(parents=True, exist_ok=True)
     running.write_text(text_of(packed(config.document)), encoding="utf-8")
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _raise_interrupt)
+    _on_signals(_raise_interrupt)
     with _opened(log_path) as log:
         server = subprocess.Popen(
             [shutil.which("serve", path=str(Path(sys.executable).parent)) or "serve", "run", str(running)],
@@ -139,7 +140,14 @@ def _require_free_port(host: str, port: int) -> None:
             raise ConfigError(f"http_options.port: something listens on {host}:{port} already")
 
 
+def _on_signals(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
 def _raise_interrupt(*_: object) -> None:
+    # A second signal must not cut the clean-up short.
+    _on_signals(signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -182,9 +190,7 @@ def _is_ready(url: str) -> bool:
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
     """End the server and whatever it started."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        # A second signal must not cut the clean-up short.
-        signal.signal(number, signal.SIG_IGN)
+    _on_signals(signal.SIG_IGN)
     if server.poll() is None:
         server.send_signal(signal.SIGINT)
         try:

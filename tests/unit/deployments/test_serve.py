@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -122,3 +123,16 @@ def test_the_log_goes_to_a_file_or_to_standard_output(tmp_path: Path) -> None:
         assert log.name == str(tmp_path / "serve.log")
     assert launch._running_path(tmp_path / "serve.log") == tmp_path / "serve.log.yaml"
     assert launch._running_path(None) == PROJECT / "run" / "serve.log.yaml"
+
+
+def test_a_second_signal_does_not_cut_the_clean_up_short() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        launch._on_signals(launch._raise_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
