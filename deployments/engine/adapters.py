@@ -121,7 +121,8 @@ class AdapterShelf:
                 await self._engine.load_adapter(spec.names, files.location)
             except BaseException as error:
                 files.release()
-                if isinstance(error, ValueError):
+                # What an engine says that has died is no judgement on the adapter.
+                if isinstance(error, ValueError) and self._engine.is_alive():
                     reason = f"The engine refused the adapter {spec.name}: {error}"
                     raise AdapterRejected(reason, param="model") from None
                 raise

@@ -150,7 +150,7 @@ class Door:
             await _refuse(send, 403, b"replicas answer their gateway only")
         elif scope["path"] == METRICS_PATH:
             await self._app(scope, receive, send)
-        elif self.draining:
+        elif self.draining or not self._is_alive():
             await _refuse(send, 503, DRAINING, retry=True)
         else:
             self._tally.ongoing_in_gateway = int(headers.get(ONGOING_HEADER, b"0"))
@@ -178,7 +178,12 @@ class Door:
         try:
             lease = self._leases().lease(decode_adapter(adapter))
             await lease.__aenter__()
-        except RaymuxError as error:
+        except Exception as error:
+            if not self._is_alive():
+                await _refuse(send, 503, ENGINE_DIED, retry=True)
+                return
+            if not isinstance(error, RaymuxError):
+                raise
             await _answer(send, error.status, error.body())
             return
         try:

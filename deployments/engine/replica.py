@@ -127,8 +127,11 @@ class EngineReplica:
 
     def _snapshot(self) -> ReplicaReport:
         load = self._engine.load()
+        # The manager would send the next requests here, if the last report before `_watch_engine` said so.
+        has_died = self._report.is_ready and not self._engine.is_alive()
         return replace(
             self._report,
+            state=ReplicaState.GONE if has_died else self._report.state,
             sent_at_s=time.time(),
             running=load.running,
             waiting=load.waiting + (self._sleeper.num_waiting if self._sleeper else 0),
@@ -200,6 +203,7 @@ class EngineReplica:
         if self._shelf is None:
             raise RuntimeError(f"{self._spec.key} serves no adapters")
         async with self._sleeper.awake() if self._sleeper else contextlib.nullcontext(), self._shelf.lease(spec):
+            await self.check_health()
             self._changed.set()
             return self._snapshot()
 

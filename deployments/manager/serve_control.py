@@ -11,7 +11,7 @@ from collections import defaultdict
 
 import ray
 from ray import serve
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import ApplicationStatus
 
@@ -24,6 +24,11 @@ from deployments.engine.leases import GpuSet
 from deployments.manager.gpu_owners import GpuOwners
 
 logger = logging.getLogger("ray.serve")
+
+# An adapter that broke a replica off may do the same to the next one.
+HOLD_ATTEMPTS = 2
+# Longer than a replica lives whose engine has died.
+HOLD_PAUSE_S = 0.5
 
 
 class ServeControl:
@@ -124,15 +129,22 @@ class ServeControl:
     async def hold_adapter(self, spec: VariantSpec, adapter: AdapterSpec) -> ReplicaReport:
         """Have Serve's multiplexing choose a replica for the adapter and load it there.
 
-        Raises the RaymuxError that the replica raised, such as AdapterRejected.
+        A replica that dies meanwhile leaves it to the next one, for which Serve has the call wait. Raises the
+        RaymuxError that the replica raised, such as AdapterRejected, and a RayError after HOLD_ATTEMPTS.
         """
         handle = self._handle(spec).options(multiplexed_model_id=adapter.name)
-        try:
-            return await handle.hold_adapter.remote(adapter)
-        except RayTaskError as error:
-            if isinstance(error.cause, RaymuxError):
-                raise error.cause from None
-            raise
+        attempts_left = HOLD_ATTEMPTS
+        while True:
+            try:
+                return await handle.hold_adapter.remote(adapter)
+            except RayError as error:
+                if isinstance(error, RayTaskError) and isinstance(error.cause, RaymuxError):
+                    raise error.cause from None
+                attempts_left -= 1
+                if attempts_left == 0:
+                    raise
+                logger.warning("%s broke off while it loaded %s: %s", spec.key, adapter.name, type(error).__name__)
+            await asyncio.sleep(HOLD_PAUSE_S)
 
     def _handle(self, spec: VariantSpec) -> DeploymentHandle:
         return serve.get_deployment_handle(ENGINE_DEPLOYMENT, app_name=spec.app_name)

@@ -54,6 +54,10 @@ class FakeEngine:
         self.most_held = 0
         self.on_unload: Callable[[str], None] = lambda name: None
         self.refusal: Exception | None = None
+        self.has_died = False
+
+    def is_alive(self) -> bool:
+        return not self.has_died
 
     async def load_adapter(self, names: tuple[str, ...], path: str) -> None:
         self.loads.append(names[0])
@@ -210,6 +214,15 @@ async def test_an_adapter_the_engine_refuses_is_rejected_and_not_held() -> None:
     engine.refusal = None
     await use(shelf, "a")
     assert shelf.names == ("a",)
+
+
+async def test_an_engine_that_dies_under_a_load_is_no_fault_of_the_adapter() -> None:
+    engine = FakeEngine()
+    engine.refusal, engine.has_died = ValueError("the engine core is gone"), True
+    sources = FakeSources()
+    with pytest.raises(ValueError, match="the engine core is gone"):
+        await use(shelf_of(engine, sources=sources), "a")
+    assert sources.num_held == 0
 
 
 async def test_an_adapter_with_bad_files_never_reaches_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:

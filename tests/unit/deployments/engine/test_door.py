@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
@@ -293,17 +293,37 @@ async def test_requests_count_their_tokens_apart() -> None:
     assert current_tokens.get() is None
 
 
+def alive_for(num_looks: int) -> Callable[[], bool]:
+    looks = iter([True] * num_looks)
+    return lambda: next(looks, False)
+
+
+async def test_a_dead_engine_is_given_nothing() -> None:
+    app = App()
+    sent = await enter(Door(app, SECRET, None, Tally(), is_alive=alive_for(0)), request())
+    assert (sent.status, sent.headers["x-raymux-retry"]) == (503, "draining")
+    assert app.num_entered == 0
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_what_a_dead_engine_says_before_the_first_byte_is_left_to_another_one(stream: bool) -> None:
-    sent = await enter(Door(App(stream=stream), SECRET, None, Tally(), is_alive=lambda: False), request())
+    sent = await enter(Door(App(stream=stream), SECRET, None, Tally(), is_alive=alive_for(1)), request())
     assert sent.status == 503
     assert sent.headers["x-raymux-retry"] == "engine died"
     assert [message["type"] for message in sent.messages] == ["http.response.start", "http.response.body"]
 
 
+@pytest.mark.parametrize("error", [ValueError("the engine core is gone"), AdapterRejected("not now")])
+async def test_an_adapter_that_a_dead_engine_did_not_load_is_left_to_another_one(error: Exception) -> None:
+    leases = Leases()
+    leases.error = error
+    headers = {"x_raymux_adapter": encode_adapter(adapter()).decode()}
+    sent = await enter(Door(App(), SECRET, leases, Tally(), is_alive=alive_for(1)), request(**headers))
+    assert (sent.status, sent.headers["x-raymux-retry"]) == (503, "engine died")
+
+
 async def test_a_stream_whose_engine_dies_goes_on_to_its_error() -> None:
-    alive = iter([True])
-    sent = await enter(Door(App(stream=True), SECRET, None, Tally(), is_alive=lambda: next(alive, False)), request())
+    sent = await enter(Door(App(stream=True), SECRET, None, Tally(), is_alive=alive_for(2)), request())
     assert sent.status == 200
     assert b"data: 1" in sent.body
 
