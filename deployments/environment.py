@@ -7,7 +7,6 @@ import os
 import random
 import shlex
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -59,6 +58,10 @@ _PLAIN = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.front_door.p
 
 FRONT_DOOR = Path(__file__).resolve().parent / "front_door" / "haproxy"
 
+SLOTS = 100
+# Held until this process ends.
+_claims: list[socket.socket] = []
+
 
 def serve_environment(*, fast_path: bool, has_machine: bool = False) -> dict[str, str]:
     """The environment for `serve run`. What the operator has set already wins.
@@ -74,35 +77,49 @@ def serve_environment(*, fast_path: bool, has_machine: bool = False) -> dict[str
         environment["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(FRONT_DOOR)
         environment["RAYMUX_HAPROXY"] = str(get_haproxy_binary())
         # The controller on the head node and the proxies on the others must mean the same ports.
-        environment |= _ports((lambda ports: ports[0]) if has_machine else _free_port)
+        environment |= _ports(0 if has_machine else _claimed_slot())
     else:
         environment |= _PLAIN
     return {**environment, **os.environ}
 
 
-def _ports(choose: Callable[[range], int]) -> dict[str, str]:
-    """Loopback ports for the front door's inner side.
+def _ports(slot: int) -> dict[str, str]:
+    """Loopback ports for the front door's inner side, one of SLOTS sets that have none in common.
 
-    Serve's own are fixed, and bound so that a second cluster on the machine shares them silently: HAProxy would send
-    this cluster's requests to the other one's gateway or fallback proxy.
+    Serve's own are fixed, and its fallback proxy's bound so that a second cluster on the machine shares them silently:
+    HAProxy would send this cluster's requests to the other one.
     """
-    http, grpc = choose(range(30_000, 40_000, 100)), choose(range(40_000, 50_000, 100))
+    http, grpc = 30_000 + 100 * slot, 40_000 + 100 * slot
     return {
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(http),
+        # The first that Serve does not use.
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(http + 99),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(grpc),
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(grpc + 99),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(choose(range(8_500, 8_999))),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(choose(range(9_500, 9_999))),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(choose(range(9_101, 9_499))),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(choose(range(8_404, 8_499))),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(8_500 + slot),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(9_500 + slot),
     }
 
 
-def _free_port(candidates: range) -> int:
-    """A port that nothing listens on; a random one, so that two clusters that start together seldom take the same."""
-    shuffled = random.sample(candidates, len(candidates))
-    return next(port for port in shuffled if not _is_taken(port))
+def _claimed_slot() -> int:
+    """A set of ports that nothing uses, nor will before this process ends: Serve takes them seconds later.
+
+    The claim is to be bound to the port after the last of the set. Raises RuntimeError when none is left.
+    """
+    # At random, as most slots are free.
+    for slot in random.sample(range(SLOTS), SLOTS):
+        ports = _ports(slot)
+        claim = socket.socket()
+        try:
+            claim.bind(("127.0.0.1", int(ports["RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT"])))
+        except OSError:
+            claim.close()
+            continue
+        if not any(map(_is_taken, map(int, ports.values()))):
+            _claims.append(claim)
+            return slot
+        claim.close()
+    raise RuntimeError("no ports are left on this machine for the front door's inner side")
 
 
 def _is_taken(port: int) -> bool:

@@ -25,6 +25,7 @@ from catalog.packing import packed, text_of
 from catalog.project import PROJECT
 from catalog.sources import SourceNotFound, locate
 from deployments.environment import environment_keys, receiver_secrets, redis_url, serve_environment
+from deployments.ray_address import ray_address, require_answer
 
 READY_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 60
@@ -41,7 +42,9 @@ def launch(path: Path, log_path: Path | None, *, plain: bool) -> int:
     except ConfigError as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
-    print(f"raymux: starting; the log is {_shown(log_path)}", flush=True)
+    cluster = ray_address()
+    where = f" on the Ray cluster at {cluster.address}" if cluster is not None else ""
+    print(f"raymux: starting{where}; the log is {_shown(log_path)}", flush=True)
     # What runs, beside its log.
     running = _running_path(log_path)
     running.parent.mkdir(parents=True, exist_ok=True)
@@ -76,6 +79,8 @@ def _checked(path: Path) -> ServeConfig:
     _require_sources(config)
     require_fit(config.catalog, config.catalog_at)
     _require_free_port(config.host, config.port)
+    if (cluster := ray_address()) is not None:
+        require_answer(cluster)
     return config
 
 

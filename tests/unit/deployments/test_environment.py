@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 
 import pytest
 
 from catalog.redis import RedisSettings
+from deployments import environment
 from deployments.environment import environment_keys, exports, redis_url, serve_environment
 
 PORTS = (
     "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT", "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT",
-    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "RAY_SERVE_HAPROXY_METRICS_PORT", "RAY_SERVE_HAPROXY_STATS_PORT",
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT", "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT",
 )  # fmt: skip
 
 
 def ports(**options: bool) -> list[int]:
-    environment = serve_environment(fast_path=True, **options)
-    return [int(environment[name]) for name in PORTS]
+    variables = serve_environment(fast_path=True, **options)
+    return [int(variables[name]) for name in PORTS]
 
 
 def test_every_node_of_a_cluster_uses_the_same_ports() -> None:
@@ -25,13 +27,40 @@ def test_every_node_of_a_cluster_uses_the_same_ports() -> None:
     assert len({tuple(ports(has_machine=True)) for _ in range(5)}) == 1
 
 
-def test_on_a_shared_machine_taken_ports_are_left_alone() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        for _ in range(5):
-            assert taken.getsockname()[1] not in ports()
-    assert len({tuple(ports()) for _ in range(5)}) > 1
+@pytest.fixture(autouse=True)
+def _claims_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    claims: list[socket.socket] = []
+    monkeypatch.setattr(environment, "_claims", claims)
+    yield
+    for claim in claims:
+        claim.close()
+
+
+def test_servers_never_take_the_same_ports_not_even_before_the_first_one_listens() -> None:
+    taken = [port for _ in range(20) for port in ports()]
+    assert len(set(taken)) == len(taken)
+
+
+@pytest.mark.parametrize("first", [30_000, 8_500])
+def test_on_a_shared_machine_taken_ports_are_left_alone(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
+    _, _, fallback, _ = ports()
+    for claim in environment._claims:
+        claim.close()
+    slot = fallback - 8_500
+    port = first + (100 if first == 30_000 else 1) * slot
+    monkeypatch.setattr(
+        environment.random, "sample", lambda slots, _: [slot, *(each for each in slots if each != slot)]
+    )
+    assert ports()[2] == fallback
+    environment._claims.pop().close()
+    with socket.create_server(("127.0.0.1", port)):
+        assert ports()[2] != fallback
+
+
+def test_where_all_are_taken_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "SLOTS", 0)
+    with pytest.raises(RuntimeError, match="no ports are left"):
+        ports()
 
 
 def test_what_the_operator_has_set_wins(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,13 @@ defaults
     option splice-request
 frontend prometheus
     bind :9101
+    mode http
 frontend http_frontend
     bind 127.0.0.1:8000
     acl is_app path_beg /
+listen stats
+  bind *:8404
+  stats enable
 """
 
 
@@ -43,6 +47,13 @@ def test_only_the_front_door_says_where_serve_need_not_notice_a_client_that_leav
     assert set(paths) <= {endpoint.path for endpoint in ENDPOINTS}
 
 
-def test_what_listens_beside_the_front_door_does_so_on_loopback(mended: list[str]) -> None:
-    assert "bind 127.0.0.1:9101" in mended
+def test_nothing_listens_beside_the_front_door(mended: list[str]) -> None:
+    assert [line for line in mended if line.startswith(("frontend", "listen", "bind"))] == [
+        "frontend http_frontend",
+        "bind 127.0.0.1:8000",
+    ]
+    assert "acl is_app path_beg /" in mended
+
+
+def test_its_control_socket_is_its_owner_s(mended: list[str]) -> None:
     assert not [line for line in mended if "mode 666" in line or line == "option splice-request"]
