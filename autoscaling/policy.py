@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+# From a replica's start to its first report, at most; whoever waits for one has a call queued until it is there.
+UNHEARD_S = 30.0
 # Fewer replicas must be enough with this much room before one leaves, so that the count does not flap.
 SHRINK_MARGIN_RATIO = 0.8
 
@@ -83,14 +85,20 @@ def decide(
     *,
     is_expected: bool = False,
     needs: Needs | None = None,
+    quiet_s: float = 0.0,
 ) -> Decision:
     """The number of replicas a variant should have now.
 
     `loads` are the replicas that report, `num_target` is what was asked for last (it includes replicas that still
     start), `num_queued` are calls that wait for a replica, such as a request that wakes the model. `is_expected` says
     that requests are likely soon (`autoscaling.prewarm`), `needs` what was needed lately, `num_needed` of each tick.
+    `quiet_s` is how long nobody has asked for the variant, with replicas or without.
     """
-    decision = _wanted(rules, loads, num_target, num_queued, is_expected, needs.most if needs else 0)
+    if loads:
+        decision = _wanted(rules, loads, num_target, num_queued, is_expected, needs.most if needs else 0)
+    else:
+        is_forgotten = quiet_s > rules.idle_timeout_s + UNHEARD_S
+        decision = _wanted_without_replicas(num_target, num_queued, is_expected, is_forgotten)
     bounded = min(max(decision.num_replicas, rules.min_replicas), rules.max_replicas)
     return decision if bounded == decision.num_replicas else Decision(bounded, f"{decision.reason}; bounded")
 
@@ -118,8 +126,6 @@ def _wanted(
     is_expected: bool,
     num_needed_lately: int,
 ) -> Decision:
-    if not loads:
-        return _wanted_without_replicas(num_target, num_queued, is_expected)
     ongoing = sum(load.running for load in loads) + num_queued
     if ongoing == 0 and all(load.idle_s >= rules.idle_timeout_s for load in loads):
         if is_expected:
@@ -136,10 +142,15 @@ def _wanted(
     return Decision(max(1, num_target), "steady")
 
 
-def _wanted_without_replicas(num_target: int, num_queued: float, is_expected: bool) -> Decision:
-    """Nothing reports: either all is cold, or the first replica is starting and must be left to start."""
+def _wanted_without_replicas(num_target: int, num_queued: float, is_expected: bool, is_forgotten: bool) -> Decision:
+    """Nothing reports: all is cold, or the first replica is starting and must be left to start, or all were lost.
+
+    Those that were lost come back as long as they would have stayed: no node is to be added later on for nobody.
+    """
     if num_queued > 0:
         return Decision(max(num_target, 1), "starting")
     if is_expected:
         return Decision(max(num_target, 1), "requests are expected")
+    if num_target and is_forgotten:
+        return Decision(0, "lost, and nobody has asked since")
     return Decision(num_target, "starting" if num_target else "cold")

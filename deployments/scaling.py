@@ -21,7 +21,10 @@ TARGET_KV_RATIO = 0.9
 
 
 class ServePolicy:
-    """Called by the Serve controller for a variant at each of its ticks; what it needed lately is Serve's to keep."""
+    """Called by the Serve controller for a variant at each of its ticks.
+
+    Serve keeps what it needed lately and when it was last asked for (`quiet_since_s`, seconds since the epoch).
+    """
 
     def __init__(
         self,
@@ -45,14 +48,18 @@ class ServePolicy:
             max_replicas=ctx.capacity_adjusted_max_replicas,
             min_replicas=ctx.capacity_adjusted_min_replicas,
         )
-        needs = Needs(*(ctx.policy_state or {}).get("needs", ()))
-        needs = needs.with_need(num_needed(rules, loads, queued), time.time(), rules.shrink_after_s)
-        decision = decide(rules, loads, ctx.target_num_replicas, queued, needs=needs)
+        state, now_s = ctx.policy_state or {}, time.time()
+        needs = Needs(*state.get("needs", ())).with_need(num_needed(rules, loads, queued), now_s, rules.shrink_after_s)
+        if loads:
+            quiet_since_s = now_s - min(load.idle_s for load in loads)
+        else:
+            quiet_since_s = now_s if queued else state.get("quiet_since_s", now_s)
+        decision = decide(rules, loads, ctx.target_num_replicas, queued, needs=needs, quiet_s=now_s - quiet_since_s)
         if decision.num_replicas != ctx.target_num_replicas:
             logger.info("%s: %s replicas: %s", ctx.app_name, decision.num_replicas, decision.reason)
             before, after = ctx.target_num_replicas, decision.num_replicas
-            self._note(str(ctx.app_name), ScalingDecision(round(time.time(), 3), before, after, decision.reason))
-        return decision.num_replicas, {"needs": tuple(needs)}
+            self._note(str(ctx.app_name), ScalingDecision(round(now_s, 3), before, after, decision.reason))
+        return decision.num_replicas, {"needs": tuple(needs), "quiet_since_s": quiet_since_s}
 
 
 def replica_loads(ctx: AutoscalingContext) -> list[ReplicaLoad]:

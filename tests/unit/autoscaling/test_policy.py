@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autoscaling.policy import Needs, ReplicaLoad, ScalingRules, decide, num_needed
+from autoscaling.policy import UNHEARD_S, Needs, ReplicaLoad, ScalingRules, decide, num_needed
 
 IDLE_TIMEOUT_S = 300.0
 
@@ -82,6 +82,15 @@ def test_a_queued_call_wakes_a_cold_variant() -> None:
 
 def test_a_replica_that_starts_is_left_to_start() -> None:
     assert decide(rules(), [], 1, 0).num_replicas == 1
+
+
+def test_what_was_lost_comes_back_as_long_as_it_would_have_stayed() -> None:
+    assert decide(rules(), [], 2, 0, quiet_s=IDLE_TIMEOUT_S).num_replicas == 2
+    forgotten_s = IDLE_TIMEOUT_S + UNHEARD_S + 1
+    assert decide(rules(), [], 2, 0, quiet_s=forgotten_s) == (0, "lost, and nobody has asked since")
+    assert decide(rules(), [], 2, 1, quiet_s=forgotten_s).num_replicas == 2
+    assert decide(rules(min_replicas=1), [], 2, 0, quiet_s=forgotten_s).num_replicas == 1
+    assert decide(rules(), [], 2, 0, quiet_s=forgotten_s, is_expected=True).num_replicas == 2
 
 
 def test_a_burst_is_met_at_once_and_only_as_far_as_needed() -> None:

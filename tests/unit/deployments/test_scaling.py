@@ -4,8 +4,11 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from autoscaling.policy import ReplicaLoad
 from catalog.replicas import ScalingDecision
+from deployments import scaling
 from deployments.scaling import ServePolicy, replica_loads
 
 
@@ -82,6 +85,21 @@ def test_a_full_kv_cache_asks_for_another_replica() -> None:
     policy = policy_of(idle_timeout_s=300, target_ongoing_requests=100)
     full = {"running": {"r1": [3.0]}, "idle_s": {"r1": [0.0]}, "kv_ratio": {"r1": [0.97]}}
     assert policy(context(full))[0] == 2
+
+
+def test_the_time_without_a_request_goes_on_when_the_replicas_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 1_000.0
+    monkeypatch.setattr(scaling.time, "time", lambda: now_s)
+    policy = policy_of(idle_timeout_s=300, target_ongoing_requests=2)
+    idle = {"running": {"r1": [0.0]}, "idle_s": {"r1": [250.0]}}
+    _, state = policy(context(idle))
+    now_s += 70
+    num_replicas, state = policy(context(running_replicas=[], policy_state=state))
+    assert num_replicas == 1
+    _, asked = policy(context(running_replicas=[], policy_state=state, total_queued_requests=1))
+    now_s += 20
+    assert policy(context(running_replicas=[], policy_state=state))[0] == 0
+    assert policy(context(running_replicas=[], policy_state=asked))[0] == 1
 
 
 def test_what_was_needed_a_moment_ago_keeps_a_replica_through_a_lull() -> None:
