@@ -78,9 +78,9 @@ def server(name: str, work: Work, port: int) -> Callable[[], AbstractContextMana
         "raymux": lambda: raymux(port, config=CONFIG, probe=work.probe),
         "plain": lambda: raymux(port, plain=True, config=CONFIG, probe=work.probe),
         "ray-llm": lambda: _ray_llm("ray-llm", work, port, COMMON),
-        "ray-llm-tuned": lambda: _ray_llm("ray-llm-tuned", work, port, _tuned(), "--tuned"),
+        "ray-llm-tuned": lambda: _ray_llm("ray-llm-tuned", work, port, _tuned(port), "--tuned"),
         "ray-llm-direct": lambda: _ray_llm(
-            "ray-llm-direct", work, port, {**_tuned(), "RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1"}, "--tuned"
+            "ray-llm-direct", work, port, {**_tuned(port), "RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1"}, "--tuned"
         ),
     }[name]
 
@@ -110,11 +110,13 @@ def _ray_llm(
     )  # fmt: skip
 
 
-def _tuned() -> dict[str, str]:
+def _tuned(port: int) -> dict[str, str]:
     """What made Ray Serve LLM faster here: HAProxy and gRPC, no niceness, and the engine as in raymux's replica."""
     fast = serve_environment(fast_path=True)
     # raymux's stand-in for HAProxy knows its own gateway only.
     for name in ("RAY_SERVE_HAPROXY_BINARY_PATH", "RAYMUX_HAPROXY"):
         fast.pop(name)
+    # Which has none of these, where Serve's are the same for every server.
+    fast |= {"RAY_SERVE_HAPROXY_METRICS_PORT": str(port + 100), "RAY_SERVE_HAPROXY_STATS_PORT": str(port + 200)}
     changed = {name: value for name, value in fast.items() if os.environ.get(name) != value}
     return {**COMMON, **AS_IN_REPLICA, **changed, "RAYLLM_VLLM_ENGINE_CLS": "benchmarks.ray_llm.InCoreEngine"}

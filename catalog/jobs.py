@@ -35,7 +35,10 @@ class Wish(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingFile:
-    """A file of examples. `location` is a path or URL that fsspec opens; times are seconds since the epoch."""
+    """A file of examples. `location` is a path or URL that fsspec opens; times are seconds since the epoch.
+
+    One that is not kept is still being stored, or to be deleted.
+    """
 
     id: str
     tenant: str
@@ -45,6 +48,7 @@ class TrainingFile:
     form: Form
     location: str
     created_s: float
+    is_kept: bool = True
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> TrainingFile:

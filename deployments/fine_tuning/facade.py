@@ -42,8 +42,8 @@ class FineTuning:
 
     VERBS = frozenset(
         {
-            "add_file", "files", "file", "delete_file", "create", "jobs", "job", "events", "cancel", "pause", "resume",
-            "curves",
+            "expect_file", "keep_file", "files", "file", "delete_file", "create", "jobs", "job", "events", "cancel",
+            "pause", "resume", "curves",
         }
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ class FineTuning:
         # A file must not go between the look at it and the job that reads it, nor a name be taken twice.
         self._changing = asyncio.Lock()
         self._jobs = Jobs(store, write, clock)
-        self._files = TrainingFiles(store, lambda: [id for job in self._jobs.open() for id in job.files])
+        self._files = TrainingFiles(store, lambda: [id for job in self._jobs.open() for id in job.files], clock)
         self._metrics = TuningMetrics()
         around = Surroundings(
             settings=lambda: self._settings,
@@ -89,8 +89,8 @@ class FineTuning:
         self._runner.has_news.set()
 
     async def run(self) -> None:
-        """Look after the jobs for ever."""
-        await self._runner.run()
+        """Look after jobs and files for ever."""
+        await asyncio.gather(self._runner.run(), self._files.run())
 
     def make_room(self, spec: VariantSpec) -> None:
         """A replica of a variant finds its place occupied. Returns at once."""
@@ -110,8 +110,11 @@ class FineTuning:
 
     # Files
 
-    async def add_file(self, file: TrainingFile, location: str) -> TrainingFile:
-        return await self._files.add(file, location)
+    async def expect_file(self, file: TrainingFile) -> None:
+        await self._files.expect(file)
+
+    async def keep_file(self, tenant: str, id: str) -> TrainingFile:
+        return await self._files.keep(tenant, id)
 
     async def files(self, tenant: str) -> list[TrainingFile]:
         return self._files.of(tenant)

@@ -19,9 +19,13 @@ class Storage:
     def __init__(self, place: str) -> None:
         self._place = place.rstrip("/") if "://" in place else str(PROJECT / place)
 
-    def put(self, name: str, file: IO[bytes]) -> str:
-        """Store all that is left of `file`. Returns its path or URL, at which it is whole or not at all."""
-        fs, location = self._open(name)
+    def location(self, name: str) -> str:
+        """The path or URL of a file."""
+        return f"{self._place}/{name}"
+
+    def put(self, name: str, file: IO[bytes]) -> None:
+        """Store all that is left of `file`: it is there as a whole or not at all."""
+        fs, location = _located(self.location(name))
         fs.makedirs(fs._parent(location), exist_ok=True)
         try:
             with fs.open(location + PART, "wb") as stored:
@@ -31,10 +35,6 @@ class Storage:
             with suppress(OSError):
                 fs.rm(location + PART)
             raise
-        return f"{self._place}/{name}"
-
-    def _open(self, name: str) -> tuple[Any, str]:
-        return _located(f"{self._place}/{name}")
 
 
 def opened(location: str) -> IO[bytes]:
@@ -51,10 +51,11 @@ def pieces(location: str) -> Iterator[bytes]:
 
 
 def delete(location: str) -> None:
-    """Delete a stored file; nothing happens if there is none. Raises OSError."""
+    """Delete a stored file, or what there is of it; nothing happens if there is none. Raises OSError."""
     fs, path = _located(location)
-    with suppress(FileNotFoundError):
-        fs.rm(path)
+    for each in (path, path + PART):
+        with suppress(FileNotFoundError):
+            fs.rm(each)
 
 
 def _located(location: str) -> tuple[Any, str]:

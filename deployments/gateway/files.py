@@ -7,7 +7,7 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -15,12 +15,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
-from catalog.errors import InvalidRequest, PayloadTooLarge, StoreUnavailable, UnsupportedMediaType
+from catalog.errors import InvalidRequest, PayloadTooLarge, RaymuxError, StoreUnavailable, UnsupportedMediaType
 from catalog.jobs import TrainingFile
 from catalog.keys import Access
 from deployments.background import Background
 from deployments.fine_tuning.checking import check_file
-from deployments.fine_tuning.storage import Storage, delete, pieces
+from deployments.fine_tuning.storage import Storage, pieces
 from deployments.gateway.exchange import ClientLeft
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.guard import GuardedRoute
@@ -66,32 +66,42 @@ class Files:
                 raise _too_large(settings.max_file_bytes)
             async with self._checks:
                 examples = await check_file(upload.file, num_bytes, settings.max_examples)
+            id, storage = f"file-{uuid.uuid4().hex}", Storage(settings.files)
             file = TrainingFile(
-                id=f"file-{uuid.uuid4().hex}",
+                id=id,
                 tenant=request.scope["exchange"].caller.tenant,
                 filename=filename,
                 num_bytes=num_bytes,
                 num_examples=examples.num_examples,
                 form=examples.form,
-                location="",
+                location=storage.location(_stored_name(id)),
                 created_s=time.time(),
             )
-            return 200, shown(await self._keep(file, upload, Storage(settings.files)))
+            return 200, shown(await self._keep(file, upload, storage))
 
     async def _keep(self, file: TrainingFile, upload: UploadFile, storage: Storage) -> TrainingFile:
-        """Store the bytes, then have the manager know of them; what it does not know of is deleted again."""
+        """Store the bytes; the manager knows of them before and keeps them afterwards, or has them deleted."""
         upload.file.seek(0)
-        # Shielded: a thread goes on after its caller was cancelled, and would leave what nobody knows of.
-        storing = asyncio.ensure_future(asyncio.to_thread(storage.put, f"{file.id}.jsonl", upload.file))
+        await self._line.ask("expect_file", file)
+        # Shielded: a thread goes on after its caller was cancelled.
+        storing = asyncio.ensure_future(asyncio.to_thread(storage.put, _stored_name(file.id), upload.file))
         try:
-            location = await asyncio.shield(storing)
-            return await self._line.ask("add_file", file, location)
+            await asyncio.shield(storing)
+            return await self._line.ask("keep_file", file.tenant, file.id)
         except OSError as error:
             logger.error("a file of examples could not be stored: %s", type(error).__name__)
+            self._background.start(self._discard(storing, file))
             raise StoreUnavailable("The file could not be stored; try again.", retry_after_s=10) from None
         except BaseException:
-            self._background.start(_discard(storing))
+            self._background.start(self._discard(storing, file))
             raise
+
+    async def _discard(self, storing: asyncio.Future[None], file: TrainingFile) -> None:
+        # A ValueError: the temporary file was closed meanwhile. A RaymuxError: the manager sees to it by itself.
+        with suppress(OSError, ValueError):
+            await storing
+        with suppress(RaymuxError):
+            await self._line.ask("delete_file", file.tenant, file.id)
 
     async def list(self, request: Request) -> tuple[int, dict[str, Any]]:
         query = request.query_params
@@ -186,12 +196,8 @@ def _filename(given: str | None) -> str:
     return name[:MAX_FILENAME_CHARS] or "examples.jsonl"
 
 
-async def _discard(storing: asyncio.Future[str]) -> None:
-    try:
-        await asyncio.to_thread(delete, await storing)
-    except (OSError, ValueError) as error:
-        # A ValueError: the temporary file was closed meanwhile.
-        logger.error("a file of examples that nobody needs could not be deleted: %s", type(error).__name__)
+def _stored_name(id: str) -> str:
+    return f"{id}.jsonl"
 
 
 def _tenant(request: Request) -> str:

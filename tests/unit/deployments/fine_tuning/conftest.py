@@ -126,10 +126,11 @@ class World:
     async def add_file(self, id: str = "file-1", **changes: Any) -> TrainingFile:
         fields: dict[str, Any] = {
             "id": id, "tenant": "acme", "filename": "a.jsonl", "num_bytes": 10, "num_examples": 1, "form": Form.CHAT,
-            "location": "", "created_s": 5.0,
+            "location": str(self.folder / f"{id}.jsonl"), "created_s": self.clock.now_s,
         }  # fmt: skip
-        location = str(self.folder / f"{id}.jsonl")
-        return await self.tuning.call("add_file", TrainingFile(**{**fields, **changes}), location)
+        file = TrainingFile(**{**fields, **changes})
+        await self.tuning.call("expect_file", file)
+        return await self.tuning.call("keep_file", file.tenant, file.id)
 
     async def create(self, **changes: Any) -> Job:
         fields: dict[str, Any] = {

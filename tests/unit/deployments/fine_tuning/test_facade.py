@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,14 @@ from catalog.errors import (
     TrainingFileNotFound,
 )
 from catalog.fine_tuning import Method
-from catalog.jobs import Form
+from catalog.jobs import Form, TrainingFile
 from deployments.fine_tuning import facade as facade_module
 from deployments.fine_tuning import files as files_module
 from deployments.fine_tuning import jobs as jobs_module
 from deployments.fine_tuning.curves import MAX_POINTS, curve_of
+from deployments.fine_tuning.files import STORING_S
+from deployments.fine_tuning.storage import PART
+from deployments.manager.store import Kind
 from deployments.metric_families import exposition
 from tests.unit.builders import PIRATE, until
 from tests.unit.deployments.fine_tuning.conftest import World
@@ -87,6 +91,60 @@ async def test_a_file_is_deleted_when_no_job_needs_it(world: World) -> None:
     await until(lambda: not (world.folder / "file-1.jsonl").exists())
     await world.restart()
     assert await world.tuning.call("files", "acme") == []
+
+
+def file_at(world: World, path: Path) -> TrainingFile:
+    return TrainingFile(
+        id="file-1", tenant="acme", filename="a.jsonl", num_bytes=10, num_examples=1, form=Form.CHAT,
+        location=str(path), created_s=world.clock.now_s,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("suffix", ["", PART])
+async def test_what_a_killed_gateway_has_left_is_shown_to_nobody_and_deleted_after_an_hour(
+    world: World, suffix: str
+) -> None:
+    path = world.folder / "file-1.jsonl"
+    await world.tuning.call("expect_file", file_at(world, path))
+    left = path.with_name(path.name + suffix)
+    left.write_text("{}")
+    await world.restart()
+    world.clock.now_s += STORING_S - 1
+    await world.tuning._files.sweep()
+    assert left.exists()
+    assert await world.tuning.call("files", "acme") == []
+    with pytest.raises(TrainingFileNotFound):
+        await world.tuning.call("file", "acme", "file-1")
+    world.clock.now_s += 2
+    await world.tuning._files.sweep()
+    assert not left.exists()
+    with pytest.raises(TrainingFileNotFound):
+        await world.tuning.call("keep_file", "acme", "file-1")
+    assert await world.store.read(Kind.FILE) == {}
+
+
+async def test_what_a_killed_manager_was_deleting_is_deleted_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.add_file()
+    path = world.folder / "file-1.jsonl"
+    path.write_text("{}")
+    tried: list[str] = []
+
+    def fail(location: str) -> None:
+        tried.append(location)
+        raise OSError
+
+    monkeypatch.setattr(files_module, "delete", fail)
+    await world.tuning.call("delete_file", "acme", "file-1")
+    assert await world.tuning.call("files", "acme") == []
+    await until(lambda: tried)
+    monkeypatch.undo()
+    await world.restart()
+    assert path.exists()
+    world.clock.now_s += STORING_S + 1
+    await world.tuning._files.sweep()
+    assert not path.exists()
 
 
 async def test_files_outlive_the_manager(world: World) -> None:

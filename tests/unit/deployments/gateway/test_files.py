@@ -8,6 +8,7 @@ import pytest
 
 from catalog.errors import StoreUnavailable, TrainingFileNotFound
 from catalog.jobs import Form, TrainingFile
+from deployments.fine_tuning.storage import Storage
 from deployments.gateway.files import MAX_FORM_BYTES
 from tests.unit.builders import Client, catalog_settings, http_scope, until
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest
@@ -50,8 +51,9 @@ async def test_a_file_is_checked_stored_and_told_to_the_manager(
     """A large one is checked in a process of its own."""
     reply = await upload(tuning, LINE * num_lines, name="../../etc/my examples.jsonl")
     assert (reply.status_code, reply.json()["object"], reply.json()["purpose"]) == (200, "file", "fine-tune")
-    ((verb, wish, told, location),) = tuning.manager.calls
-    assert (verb, wish, location) == ("fine_tuning", "add_file", str(stored(tmp_path)[0]))
+    (_, expected, told), kept = tuning.manager.calls
+    assert (expected, told.location) == ("expect_file", str(stored(tmp_path)[0]))
+    assert kept == ("fine_tuning", "keep_file", told.tenant, told.id)
     assert (told.filename, told.num_examples, told.form) == ("my examples.jsonl", num_lines, Form.COMPLETION)
     assert (told.num_bytes, stored(tmp_path)[0].read_bytes()) == (len(LINE) * num_lines, LINE * num_lines)
 
@@ -106,10 +108,25 @@ async def test_a_client_that_leaves_leaves_nothing_behind(tuning: GatewayUnderTe
     assert (sent.messages, stored(tmp_path), tuning.manager.calls) == ([], [], [])
 
 
-async def test_a_file_that_the_manager_cannot_note_is_deleted_again(tuning: GatewayUnderTest, tmp_path: Path) -> None:
+async def test_nothing_is_stored_that_the_manager_does_not_know_of(tuning: GatewayUnderTest, tmp_path: Path) -> None:
     tuning.manager.refusal = StoreUnavailable("no")
     assert (await upload(tuning)).status_code == 503
-    await until(lambda: not stored(tmp_path))
+    assert stored(tmp_path) == []
+
+
+async def test_a_file_that_the_manager_cannot_keep_is_to_be_deleted(
+    tuning: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put = Storage.put
+
+    def put_and_lose_the_store(*arguments: Any) -> None:
+        put(*arguments)
+        tuning.manager.refusal = StoreUnavailable("no")
+
+    monkeypatch.setattr(Storage, "put", put_and_lose_the_store)
+    assert (await upload(tuning)).status_code == 503
+    await until(lambda: len(tuning.manager.calls) == 3)
+    assert [call[1] for call in tuning.manager.calls] == ["expect_file", "keep_file", "delete_file"]
 
 
 async def test_a_place_that_cannot_be_written_is_told(tuning: GatewayUnderTest, tmp_path: Path) -> None:
@@ -117,6 +134,7 @@ async def test_a_place_that_cannot_be_written_is_told(tuning: GatewayUnderTest, 
     reply = await upload(tuning)
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "store_unavailable")
     assert str(tmp_path) not in reply.text
+    await until(lambda: tuning.manager.calls[-1][1] == "delete_file")
 
 
 async def test_a_list_is_in_the_wanted_order_and_pages(tuning: GatewayUnderTest) -> None:

@@ -53,9 +53,11 @@ async def ended(manager: Any) -> None:
 
 async def create(manager: Any, **changes: Any) -> Job:
     file = TrainingFile(
-        id="file-1", tenant="acme", filename="a", num_bytes=1, num_examples=1, form=Form.CHAT, location="", created_s=1
-    )
-    await manager.fine_tuning("add_file", file, "/nowhere")
+        id="file-1", tenant="acme", filename="a", num_bytes=1, num_examples=1, form=Form.CHAT, location="/nowhere",
+        created_s=1,
+    )  # fmt: skip
+    await manager.fine_tuning("expect_file", file)
+    await manager.fine_tuning("keep_file", "acme", "file-1")
     fields: dict[str, Any] = {
         "tenant": "acme", "model": CHAT, "variants": (f"{CHAT}@CPU",), "method": Method.SUPERVISED,
         "training_file": "file-1", "suffix": "pirates",
