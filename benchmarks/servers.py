@@ -28,7 +28,8 @@ CONFIG = Path(__file__).parent / "configs" / "gateway.yaml"
 # What a server is asked until it answers.
 PROBE = {"model": "emulated", "max_tokens": 1, "messages": [{"role": "user", "content": PROMPT}]}
 CHAT_PATH = "/v1/chat/completions"
-START_TIMEOUT_S = 180
+# Five that import vLLM at once on two cores take minutes.
+START_TIMEOUT_S = 300
 STOP_TIMEOUT_S = 90
 
 

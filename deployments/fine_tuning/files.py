@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 
-from catalog.errors import FileInUse, StoreUnavailable, TooManyJobs, TrainingFileNotFound
+from catalog.errors import FileInUse, TooManyJobs, TrainingFileNotFound
 from catalog.jobs import TrainingFile
 from deployments.background import Background
 from deployments.fine_tuning.storage import delete
@@ -99,7 +99,8 @@ class TrainingFiles:
         try:
             await asyncio.to_thread(delete, file.location)
             await self._store.delete(Kind.FILE, file.id)
-        except (OSError, StoreUnavailable) as error:
+        except Exception as error:
+            # Whatever a file system raises: the next ones must not wait for this one.
             logger.error("a file of examples could not be deleted: %s", type(error).__name__)
         else:
             self._files.pop(file.id, None)
