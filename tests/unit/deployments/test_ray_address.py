@@ -67,6 +67,6 @@ def test_what_only_ray_can_look_up_is_left_to_it(address: str) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "[::1]:1", "no-such-host.invalid:6379", "127.0.0.1:99999"])
 def test_a_cluster_that_has_gone_is_told_with_what_names_it(address: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"no Ray cluster answers at .*, which RAY_ADDRESS names: .*RAY_ADDRESS=local"
+        ConfigError, match=r"no Ray cluster answers at .*, which RAY_ADDRESS names; set RAY_ADDRESS=local"
     ):
         require_answer(RayAddress(address, "RAY_ADDRESS"))
