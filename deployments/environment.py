@@ -59,8 +59,8 @@ _PLAIN = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.front_door.p
 FRONT_DOOR = Path(__file__).resolve().parent / "front_door" / "haproxy"
 
 SLOTS = 100
-# Held until this process ends.
-_claims: list[socket.socket] = []
+# Descriptors of sockets, open until this process ends.
+_claims: list[int] = []
 
 
 def serve_environment(*, fast_path: bool, has_machine: bool = False) -> dict[str, str]:
@@ -116,7 +116,7 @@ def _claimed_slot() -> int:
             claim.close()
             continue
         if not any(map(_is_taken, map(int, ports.values()))):
-            _claims.append(claim)
+            _claims.append(claim.detach())
             return slot
         claim.close()
     raise RuntimeError("no ports are left on this machine for the front door's inner side")

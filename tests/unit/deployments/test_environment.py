@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 
@@ -29,11 +30,11 @@ def test_every_node_of_a_cluster_uses_the_same_ports() -> None:
 
 @pytest.fixture(autouse=True)
 def _claims_end_with_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    claims: list[socket.socket] = []
+    claims: list[int] = []
     monkeypatch.setattr(environment, "_claims", claims)
     yield
     for claim in claims:
-        claim.close()
+        os.close(claim)
 
 
 def test_servers_never_take_the_same_ports_not_even_before_the_first_one_listens() -> None:
@@ -44,15 +45,14 @@ def test_servers_never_take_the_same_ports_not_even_before_the_first_one_listens
 @pytest.mark.parametrize("first", [30_000, 8_500])
 def test_on_a_shared_machine_taken_ports_are_left_alone(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
     _, _, fallback, _ = ports()
-    for claim in environment._claims:
-        claim.close()
+    os.close(environment._claims.pop())
     slot = fallback - 8_500
     port = first + (100 if first == 30_000 else 1) * slot
     monkeypatch.setattr(
         environment.random, "sample", lambda slots, _: [slot, *(each for each in slots if each != slot)]
     )
     assert ports()[2] == fallback
-    environment._claims.pop().close()
+    os.close(environment._claims.pop())
     with socket.create_server(("127.0.0.1", port)):
         assert ports()[2] != fallback
 
