@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 
@@ -29,9 +28,7 @@ STORING_S = 3_600.0
 class TrainingFiles:
     """Owns them. `in_use` tells the ids of the files that jobs need."""
 
-    def __init__(
-        self, store: Store, in_use: Callable[[], Iterable[str]], clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, store: Store, in_use: Callable[[], Iterable[str]], clock: Callable[[], float]) -> None:
         self._store = store
         self._in_use = in_use
         self._clock = clock

@@ -13,28 +13,23 @@ PART = ".part"
 COPY_BYTES = 1024 * 1024
 
 
-class Storage:
-    """Files by name, in one place. Raises OSError where that cannot be reached."""
+def location_of(place: str, name: str) -> str:
+    """The path or URL of a file in a place."""
+    return f"{place.rstrip('/')}/{name}" if "://" in place else str(PROJECT / place / name)
 
-    def __init__(self, place: str) -> None:
-        self._place = place.rstrip("/") if "://" in place else str(PROJECT / place)
 
-    def location(self, name: str) -> str:
-        """The path or URL of a file."""
-        return f"{self._place}/{name}"
-
-    def put(self, name: str, file: IO[bytes]) -> None:
-        """Store all that is left of `file`: it is there as a whole or not at all."""
-        fs, location = _located(self.location(name))
-        fs.makedirs(fs._parent(location), exist_ok=True)
-        try:
-            with fs.open(location + PART, "wb") as stored:
-                shutil.copyfileobj(file, stored, COPY_BYTES)
-            fs.mv(location + PART, location)
-        except BaseException:
-            with suppress(OSError):
-                fs.rm(location + PART)
-            raise
+def put(location: str, file: IO[bytes]) -> None:
+    """Store all that is left of `file`: it is there as a whole or not at all. Raises OSError."""
+    fs, path = _located(location)
+    fs.makedirs(fs._parent(path), exist_ok=True)
+    try:
+        with fs.open(path + PART, "wb") as stored:
+            shutil.copyfileobj(file, stored, COPY_BYTES)
+        fs.mv(path + PART, path)
+    except BaseException:
+        with suppress(OSError):
+            fs.rm(path + PART)
+        raise
 
 
 def opened(location: str) -> IO[bytes]:

@@ -20,7 +20,7 @@ from catalog.jobs import TrainingFile
 from catalog.keys import Access
 from deployments.background import Background
 from deployments.fine_tuning.checking import check_file
-from deployments.fine_tuning.storage import Storage, pieces
+from deployments.fine_tuning.storage import location_of, pieces, put
 from deployments.gateway.exchange import ClientLeft
 from deployments.gateway.fleet import Fleet
 from deployments.gateway.guard import GuardedRoute
@@ -66,7 +66,7 @@ class Files:
                 raise _too_large(settings.max_file_bytes)
             async with self._checks:
                 examples = await check_file(upload.file, num_bytes, settings.max_examples)
-            id, storage = f"file-{uuid.uuid4().hex}", Storage(settings.files)
+            id = f"file-{uuid.uuid4().hex}"
             file = TrainingFile(
                 id=id,
                 tenant=request.scope["exchange"].caller.tenant,
@@ -74,27 +74,26 @@ class Files:
                 num_bytes=num_bytes,
                 num_examples=examples.num_examples,
                 form=examples.form,
-                location=storage.location(_stored_name(id)),
+                location=location_of(settings.files, f"{id}.jsonl"),
                 created_s=time.time(),
             )
-            return 200, shown(await self._keep(file, upload, storage))
+            return 200, shown(await self._keep(file, upload))
 
-    async def _keep(self, file: TrainingFile, upload: UploadFile, storage: Storage) -> TrainingFile:
+    async def _keep(self, file: TrainingFile, upload: UploadFile) -> TrainingFile:
         """Store the bytes; the manager knows of them before and keeps them afterwards, or has them deleted."""
         upload.file.seek(0)
         await self._line.ask("expect_file", file)
         # Shielded: a thread goes on after its caller was cancelled.
-        storing = asyncio.ensure_future(asyncio.to_thread(storage.put, _stored_name(file.id), upload.file))
+        storing = asyncio.ensure_future(asyncio.to_thread(put, file.location, upload.file))
         try:
             await asyncio.shield(storing)
             return await self._line.ask("keep_file", file.tenant, file.id)
-        except OSError as error:
+        except BaseException as error:
+            self._background.start(self._discard(storing, file))
+            if not isinstance(error, OSError):
+                raise
             logger.error("a file of examples could not be stored: %s", type(error).__name__)
-            self._background.start(self._discard(storing, file))
             raise StoreUnavailable("The file could not be stored; try again.", retry_after_s=10) from None
-        except BaseException:
-            self._background.start(self._discard(storing, file))
-            raise
 
     async def _discard(self, storing: asyncio.Future[None], file: TrainingFile) -> None:
         # A ValueError: the temporary file was closed meanwhile. A RaymuxError: the manager sees to it by itself.
@@ -194,10 +193,6 @@ def _filename(given: str | None) -> str:
     """What the file is called in lists; it never becomes a path."""
     name = "".join(char for char in (given or "").replace("\\", "/").rpartition("/")[2] if char.isprintable())
     return name[:MAX_FILENAME_CHARS] or "examples.jsonl"
-
-
-def _stored_name(id: str) -> str:
-    return f"{id}.jsonl"
 
 
 def _tenant(request: Request) -> str:

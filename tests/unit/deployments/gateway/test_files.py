@@ -8,7 +8,8 @@ import pytest
 
 from catalog.errors import StoreUnavailable, TrainingFileNotFound
 from catalog.jobs import Form, TrainingFile
-from deployments.fine_tuning.storage import Storage
+from deployments.fine_tuning.storage import put
+from deployments.gateway import files as files_module
 from deployments.gateway.files import MAX_FORM_BYTES
 from tests.unit.builders import Client, catalog_settings, http_scope, until
 from tests.unit.deployments.gateway.conftest import GatewayUnderTest
@@ -117,13 +118,11 @@ async def test_nothing_is_stored_that_the_manager_does_not_know_of(tuning: Gatew
 async def test_a_file_that_the_manager_cannot_keep_is_to_be_deleted(
     tuning: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put = Storage.put
-
     def put_and_lose_the_store(*arguments: Any) -> None:
         put(*arguments)
         tuning.manager.refusal = StoreUnavailable("no")
 
-    monkeypatch.setattr(Storage, "put", put_and_lose_the_store)
+    monkeypatch.setattr(files_module, "put", put_and_lose_the_store)
     assert (await upload(tuning)).status_code == 503
     await until(lambda: len(tuning.manager.calls) == 3)
     assert [call[1] for call in tuning.manager.calls] == ["expect_file", "keep_file", "delete_file"]
