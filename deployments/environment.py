@@ -58,7 +58,7 @@ _PLAIN = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.front_door.p
 
 FRONT_DOOR = Path(__file__).resolve().parent / "front_door" / "haproxy"
 
-SLOTS = 100
+SLOTS = 50
 # Descriptors of sockets, open until this process ends.
 _claims: list[int] = []
 
@@ -87,9 +87,11 @@ def _ports(slot: int) -> dict[str, str]:
     """Loopback ports for the front door's inner side, one of SLOTS sets that have none in common.
 
     Serve's own are fixed, and its fallback proxy's bound so that a second cluster on the machine shares them silently:
-    HAProxy would send this cluster's requests to the other one.
+    HAProxy would send this cluster's requests to the other one. All are below the ports that Linux gives to outgoing
+    connections (32768 and up), any of which may be gone at any time, and below Kubernetes' node ports.
     """
-    http, grpc = 30_000 + 100 * slot, 40_000 + 100 * slot
+    http = 20_000 + 200 * slot
+    grpc = http + 100
     return {
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(http),
         # The first that Serve does not use.

@@ -42,19 +42,21 @@ def test_servers_never_take_the_same_ports_not_even_before_the_first_one_listens
     assert len(set(taken)) == len(taken)
 
 
-@pytest.mark.parametrize("first", [30_000, 8_500])
-def test_on_a_shared_machine_taken_ports_are_left_alone(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
-    _, _, fallback, _ = ports()
-    os.close(environment._claims.pop())
-    slot = fallback - 8_500
-    port = first + (100 if first == 30_000 else 1) * slot
-    monkeypatch.setattr(
-        environment.random, "sample", lambda slots, _: [slot, *(each for each in slots if each != slot)]
-    )
-    assert ports()[2] == fallback
-    os.close(environment._claims.pop())
-    with socket.create_server(("127.0.0.1", port)):
-        assert ports()[2] != fallback
+@pytest.mark.parametrize("variable", PORTS)
+def test_on_a_shared_machine_taken_ports_are_left_alone(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    free = serve_environment(fast_path=True)
+    slot = int(free["RAY_SERVE_FALLBACK_PROXY_HTTP_PORT"]) - 8_500
+    slots_in_order = [slot, *(each for each in range(environment.SLOTS) if each != slot)]
+    monkeypatch.setattr(environment.random, "sample", lambda _, __: slots_in_order)
+    # The claim ends only when the port has a listener, so that no other server comes between.
+    with socket.create_server(("127.0.0.1", int(free[variable]))):
+        os.close(environment._claims.pop())
+        assert serve_environment(fast_path=True)[variable] != free[variable]
+
+
+def test_no_port_is_one_that_an_outgoing_connection_may_have() -> None:
+    ports_of_slots = [int(port) for slot in range(environment.SLOTS) for port in environment._ports(slot).values()]
+    assert max(ports_of_slots) < 32_768
 
 
 def test_where_all_are_taken_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
