@@ -312,9 +312,12 @@ def model_entry(document: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """A TCP port of the loopback that nothing listens on now, outside the range that outgoing connections use."""
+    """A TCP port of the loopback that nothing listens on now.
+
+    None that outgoing connections use, nor one of the servers' inner ones (`deployments.environment`).
+    """
     for _ in range(100):
-        port = 10_000 + uuid.uuid4().int % 19_000
+        port = 10_000 + uuid.uuid4().int % 10_000
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
