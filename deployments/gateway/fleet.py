@@ -239,6 +239,7 @@ class Fleet:
                 continue
             if isinstance(outcome, Placed):
                 self._take(outcome.replica)
+                self._take_status(outcome.status)
             return outcome
         return ModelLoading("The model could not be started just now; try again.", retry_after_s=5)
 
@@ -258,6 +259,17 @@ class Fleet:
         if report.sent_at_s > self._unreachable.get(report.replica_id, 0.0):
             self._unreachable.pop(report.replica_id, None)
         self._replicas.setdefault(report.variant, {})[report.replica_id] = report
+
+    def _take_status(self, status: VariantStatus | None) -> None:
+        """Note what came with a replica, unless there is news since: a status read after an answer is as new."""
+        if status is None:
+            return
+        known = self.statuses.get(status.variant)
+        if known is not None and status.since_s < known.since_s:
+            return
+        if _is_new_state(self.statuses, status):
+            self.states_version += 1
+        self.statuses[status.variant] = status
 
     def mark_draining(self, replica: ReplicaReport) -> None:
         """The replica has said that it leaves; it may have left by now."""

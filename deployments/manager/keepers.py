@@ -176,7 +176,7 @@ class Keepers:
             except GpuUnavailable:
                 # The node is gone that it was to start on; the model may have a variant for another one.
                 continue
-            return Placed(replica, choice.reason)
+            return Placed(replica, choice.reason, keeper.status())
 
     async def choose(self, variants: tuple[str, ...], *, in_order: bool = False) -> Choice:
         """The variant for a request. Raises GpuUnavailable, or why none may be started."""

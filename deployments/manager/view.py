@@ -25,10 +25,11 @@ class StayTerms(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """A replica for a request, and why its variant was chosen."""
+    """A replica for a request, why its variant was chosen, and how the variant fares when the manager says so."""
 
     replica: ReplicaReport
     reason: Reason
+    status: VariantStatus | None = None
 
 
 @dataclass(frozen=True)

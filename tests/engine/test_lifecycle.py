@@ -45,7 +45,7 @@ def test_cold_model_is_told_about_streamed_from_and_counted(engine_server: Runni
     assert error_of(reply)["code"] == "model_loading"
     assert 1 <= int(reply.headers["retry-after"]) <= 120
 
-    assert engine_server.status(BRIEF)["state"] in ("scheduling", "starting")
+    engine_server.wait_for(BRIEF, lambda status: status["state"] in ("scheduling", "starting"), 5, "starts")
     with http.stream("POST", "/v1/chat/completions", json=chat_body(BRIEF, WORKING, stream=True)) as stream:
         assert stream.status_code == 200
         assert stream.headers["content-type"].startswith("text/event-stream")
@@ -116,8 +116,7 @@ def test_model_that_cannot_start_fails_with_the_reason_and_harms_no_other(
     assert not re.search(r"/\w+/\w+", error["message"]), "no path in an error"
     print(f"\na start that cannot be took {took_s:.1f} s to fail: {error['message']}")
     assert took_s < 30
-    status = engine_server.status(VANISHED)
-    assert status["state"] == "failed"
+    status = engine_server.wait_for_state(VANISHED, "failed", 5)
     assert status["last_error"]
     assert ask(http, CHAT, WORKING)
     assert engine_server.replica_processes(CHAT) == before

@@ -66,8 +66,8 @@ def test_a_model_that_cannot_start_fails_its_waiters_with_the_reason_and_harms_n
     assert error(chat(server, "broken"))["code"] == "model_failed"
     assert time.monotonic() - begun_s < 1, "during the backoff the answer must come at once"
     assert chat(server, "fast").status_code == 200
-    status = server.status("broken")
-    assert (status["state"], status["last_error"]) == ("failed", "the weights are cursed")
+    status = server.wait_for_state("broken", "failed", 5)
+    assert status["last_error"] == "the weights are cursed"
 
 
 def test_a_failed_model_is_tried_again_after_its_backoff(server: RunningServer) -> None:
@@ -75,7 +75,7 @@ def test_a_failed_model_is_tried_again_after_its_backoff(server: RunningServer) 
     server.wait_for("broken", lambda status: status["retry_in_s"] == 0, 30)
     before = server.status("broken")["num_starts"]
     assert error(chat(server, "broken"))["code"] == "model_failed"
-    assert server.status("broken")["num_starts"] == before + 1
+    server.wait_for("broken", lambda status: status["num_starts"] == before + 1, 5, "was tried once more")
 
 
 def test_a_stopped_model_says_so_until_it_is_started(server: RunningServer) -> None:

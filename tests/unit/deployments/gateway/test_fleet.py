@@ -184,6 +184,25 @@ async def test_requests_for_the_same_start_share_it_and_others_do_not(fleet: Fle
     await settle()
 
 
+async def test_the_status_is_no_older_than_the_answer_that_led_to_it(fleet: Fleet, manager: FakeManager) -> None:
+    outcome = Placed(report("r1"), Reason.PLACEABLE, status(VariantState.READY, since_s=2.0))
+
+    async def ensure(keys, adapter, suspects) -> Placed:
+        return outcome
+
+    manager.on_ensure = ensure
+    manager.publish(variants=[status(VariantState.STARTING, since_s=1.0)])
+    await settle()
+    version = fleet.states_version
+    await fleet.start((variant(),), None)
+    assert (fleet.statuses[f"{CHAT}@CPU"].state, fleet.states_version) == (VariantState.READY, version + 1)
+    # An answer that comes late puts nothing back.
+    manager.publish(variants=[status(VariantState.DRAINING, since_s=3.0)])
+    await settle()
+    await fleet.start((variant(),), None)
+    assert fleet.statuses[f"{CHAT}@CPU"].state is VariantState.DRAINING
+
+
 async def test_a_start_tells_the_manager_whom_nobody_could_reach(fleet: Fleet, manager: FakeManager) -> None:
     told: list[tuple[str, ...]] = []
 

@@ -88,7 +88,11 @@ async def test_who_waited_gets_another_variant_of_the_model(keepers: Keepers, sc
     await settle()
     assert scene.apps == {variant(CHAT).app_name}
     keepers.take(report())
-    assert await request == Placed(report(), Reason.SPILL)
+    placed = await request
+    assert placed[:2] == (report(), Reason.SPILL)
+    assert placed.status is not None
+    assert (placed.status.variant, placed.status.state) == (CPU, VariantState.READY)
+    assert placed.status.last_start is not None, "who asks for the status after the answer learns how it was started"
 
 
 @pytest.mark.parametrize(
