@@ -129,7 +129,7 @@ class Dispatcher:
             ):
                 try:
                     async with asyncio.timeout(timeout_s) as patience:
-                        with self._fleet.watched(replica, patience):
+                        with self._fleet.watchdog.watched(replica.replica_id, patience):
                             await self._relay.send(
                                 replica,
                                 job.endpoint.engine_path,

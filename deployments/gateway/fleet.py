@@ -26,6 +26,7 @@ from deployments.background import Background
 from deployments.garbage import spare_what_stays
 from deployments.gateway.exchange import Exchange
 from deployments.gateway.lookout import Lookout, Prompt
+from deployments.gateway.watchdog import Watchdog
 from deployments.manager.view import FleetView, Placed, unpacked
 from router.replicas import choose_replica, load_of
 
@@ -37,7 +38,6 @@ RETRY_INTERVAL_S = 0.5
 RELIEF_INTERVAL_S = 2.0
 SEEN_TIMEOUT_S = 2.0
 MANAGER_ATTEMPTS = 3
-GIVE_UP_AFTER_S = 3.0
 # What a late answer has put back, or a change that was not noted, is mended after this long.
 WHOLE_INTERVAL_S = 60.0
 # About a hundred models: loaded within a millisecond or two.
@@ -67,7 +67,7 @@ class Fleet:
         self.warmups: dict[str, Warmup] = {}
         self.seen_manager_at_s = 0.0
         self._has_news = asyncio.Event()
-        self._watchers: dict[str, set[asyncio.Timeout]] = {}
+        self.watchdog = Watchdog(self._is_known)
         self._listeners: list[Callable[[], None]] = []
         self._watching = asyncio.create_task(self._watch())
 
@@ -184,25 +184,8 @@ class Fleet:
             if self._ongoing[replica.replica_id] == 0:
                 del self._ongoing[replica.replica_id]
 
-    @contextmanager
-    def watched(self, replica: ReplicaReport, patience: asyncio.Timeout) -> Iterator[None]:
-        """Let `patience` run out when the replica has been silent for so long that the manager has given it up.
-
-        A process that hangs keeps its connections open: without this its clients would wait until it is killed.
-        """
-        watchers = self._watchers.setdefault(replica.replica_id, set())
-        watchers.add(patience)
-        try:
-            yield
-        finally:
-            watchers.discard(patience)
-            if not watchers:
-                self._watchers.pop(replica.replica_id, None)
-
-    def _give_up(self, replica_id: str) -> None:
-        if not any(replica_id in replicas for replicas in self._replicas.values()):
-            for patience in self._watchers.get(replica_id, ()):
-                patience.reschedule(asyncio.get_running_loop().time())
+    def _is_known(self, replica_id: str) -> bool:
+        return any(replica_id in replicas for replicas in self._replicas.values())
 
     def mark_unreachable(self, replica: ReplicaReport) -> None:
         """Offer the replica no more until it reports again."""
@@ -312,9 +295,7 @@ class Fleet:
         for sent in view.sent:
             if (report := known.get(sent.replica_id)) is not None:
                 self._lookout.told(report, sent)
-        for replica_id in self._watchers.keys() - known.keys():
-            # A manager that has just been restarted may not have heard of it yet.
-            asyncio.get_running_loop().call_later(GIVE_UP_AFTER_S, self._give_up, replica_id)
+        self.watchdog.heard(known.keys())
         self._unreachable = {id: at_s for id, at_s in self._unreachable.items() if id in known}
         if view.promoted is not None:
             self.promoted = view.promoted

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from catalog.errors import InvalidRequest, UpstreamError
-from deployments.gateway import fleet
+from deployments.gateway import watchdog
 from deployments.gateway.exchange import Reply
 from deployments.gateway.relay import ReplicaDraining, ReplicaGone
 from router.retries import RESERVE
@@ -105,7 +105,7 @@ async def test_retries_are_a_share_of_all_requests(gateway: GatewayUnderTest) ->
 async def test_a_replica_that_the_manager_has_given_up_loses_its_waiting_requests_to_another(
     gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "GIVE_UP_AFTER_S", 0)
+    monkeypatch.setattr(watchdog, "GIVE_UP_AFTER_S", 0)
     await gateway.publish(report("hung"))
     gateway.relay.script = [hang]
     waiting = asyncio.create_task(gateway.chat())
@@ -118,7 +118,7 @@ async def test_a_replica_that_the_manager_has_given_up_loses_its_waiting_request
 async def test_a_manager_that_was_away_for_a_moment_costs_no_request(
     gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "GIVE_UP_AFTER_S", 0.05)
+    monkeypatch.setattr(watchdog, "GIVE_UP_AFTER_S", 0.05)
     await gateway.publish(report("r1"))
     answer = asyncio.Event()
 
@@ -140,7 +140,7 @@ async def test_a_manager_that_was_away_for_a_moment_costs_no_request(
 async def test_a_stream_whose_replica_falls_silent_ends_in_one_error(
     gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fleet, "GIVE_UP_AFTER_S", 0)
+    monkeypatch.setattr(watchdog, "GIVE_UP_AFTER_S", 0)
     await gateway.publish(report("hung"))
     gateway.relay.script = [hang_after_a_byte]
     waiting = asyncio.create_task(gateway.chat(stream=True))
